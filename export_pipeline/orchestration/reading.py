@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel
 
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.requests import config_of
 from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Ledger, NoLedgerError, RefusedError
+from export_pipeline.jobs import Job, Ledger, NoLedgerError, RefusedError, UnknownJobError
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.dagster_compat.steps import config_of_op
@@ -49,21 +49,29 @@ def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterat
     """Open a snapshot, and yield the exports of the run, one for each partition, whose rows stream from it.
 
     Args:
-        config: The config of `fetch_source`.
+        config: The config of `fetch_source`. A request says itself what is exported on demand.
 
     Raises:
-        PartitionError, OptionError: the run does not say what to export.
+        PartitionError, OptionError, RequestError: the run or its request does not say what to export.
         SourceError: the source cannot be read.
     """
     dataset: Dataset = context.resources.datasets[config["dataset"]]
-    options, format_options = parse_options(config["options"], *dataset.option_models())
     ledger = context.resources.ledger.open
-    retry_until_available(lambda: _check_requester(ledger, context.run, options), context.log)
+    job = retry_until_available(lambda: _requested(ledger, context.run), context.log)
+    if job is not None and config["cadence"] == ON_DEMAND:
+        chosen = config_of(dataset, job)
+        config = {**config, "window": chosen.pop("window", None)}
+        config["options"] = {**dataset.attributes.options, **chosen}
+    options, format_options = parse_options(config["options"], *dataset.option_models())
     run_targets = targets(
         context,
         **{name: config[name] for name in ("cadence", "start", "timezone", "scoped", "window")},
         chosen_scope=lambda: _chosen_scope(context, dataset, config.get("scope")),
     )
+    if job is not None and {target.scope for target in run_targets} != {job.scope}:
+        raise PartitionError(
+            f"The request of this run is of the scope {job.scope!r}, and its partition is not."
+        )
     _tag_run(context, run_targets)
     _check_holds(context, config["cadence"], run_targets)
     requests = [
@@ -208,18 +216,19 @@ def _tag_run(context: dg.OpExecutionContext, run_targets: list[Target]) -> None:
         add_run_tags(context.instance, context.run, changed)
 
 
-def _check_requester(ledger: Callable[[], Ledger], run: dg.DagsterRun, options: BaseModel) -> None:
-    """Reject a run whose config names another person than its requests do.
+def _requested(ledger: Callable[[], Ledger], run: dg.DagsterRun) -> Job | None:
+    """Return the request that says what a run exports; None if nobody requested it in the ledger.
 
-    Anybody who may start runs in the UI can change a run's config. The file must show only what the recorded
-    person may read.
+    A run's config does not say it. Dagster would keep it after the request was deleted, and anybody who may
+    start runs in the UI could name another requester there.
+
+    Raises:
+        UnknownJobError: all requests of the run were deleted.
     """
-    asks = getattr(options, "requested_by", None)
-    if asks is None or not attempts_of(run.tags, run.run_id):
-        return
-    if others := {job.requested_by for job in ledger().of_run(run.run_id)} - {asks}:
-        raise dg.Failure(
-            f"The config of this run says that {asks!r} asks, and its request that "
-            f"{' and '.join(sorted(repr(other) for other in others))} does; start it from the request.",
-            allow_retries=False,
-        )
+    requested = [attempt.job_id for attempt in attempts_of(run.tags, None)]
+    if not requested:
+        return None
+    there = ledger().get_all(requested)
+    if not there:
+        raise UnknownJobError(requested[0])
+    return next(iter(there.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -86,11 +85,21 @@ def test_no_config_of_a_requests_run_says_so(books: Deployment, ledger: Ledger, 
     """As who may start runs in the UI can change it."""
     id = insert(books, **ASKED, **({} if who is None else {"requested_by": who}))
     (request,) = tick(books)
-    config: Any = json.loads(json.dumps(request.run_config))
-    config["ops"]["records_on_demand"]["config"]["requested_by"] = "owner"
-    result = launch(books, request._replace(run_config=config))
-    assert not result.success
-    assert "says that 'owner' asks" in failures(result)["fetch_source"]
+    assert request.run_config == {}
+    config = {
+        "ops": {"records_on_demand": {"config": {"requested_by": "owner", "columns": ["order_remark"]}}}
+    }
+    assert launch(books, request._replace(run_config=config)).success
+    assert len(remarks(books, ledger.get(id).file_key)) == 1
+
+
+@pytest.mark.slow
+def test_no_partition_of_a_requests_run_is_of_another_scope(books: Deployment, ledger: Ledger) -> None:
+    id = insert(books, dataset="takeoff", format="csv", scope=books.source.scopes[0])
+    (request,) = tick(books)
+    books.instance.add_dynamic_partitions("takeoff_scopes", list(books.source.scopes))
+    result = launch(books, request._replace(partition_key=books.source.scopes[1]))
+    assert "and its partition is not" in failures(result)["fetch_source"]
     assert ledger.get(id).status is not Status.COMPLETED
     assert books.stored() == set()
 

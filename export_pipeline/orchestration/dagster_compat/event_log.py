@@ -21,7 +21,7 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 
-from export_pipeline.orchestration.dagster_compat.storage import sql_storage
+from export_pipeline.orchestration.dagster_compat.storage import overwriting, sql_storage
 
 
 def remove_run_files(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -148,21 +148,13 @@ def _strip_rows(
     step: str,
     kept: Collection[str],
 ) -> None:
-    with opened as connection:
-        is_sqlite = connection.dialect.name == "sqlite"
-        if is_sqlite:  # otherwise freed pages still contain the text
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    with overwriting(opened) as connection:
         for table, column, condition in where:
             for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
                 stripped = _stripped(text, step, kept) if text else text
                 if stripped != text:
                     update = sa.update(table).where(table.c.id == id)
                     connection.execute(update.values({column.name: stripped}))
-        engine = connection.engine
-    if is_sqlite:  # the write-ahead log contains it too
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        engine.dispose()
 
 
 def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:

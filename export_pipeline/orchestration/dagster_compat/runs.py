@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import dagster as dg
+import sqlalchemy as sa
+from dagster._core.storage.runs.schema import RunsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+
+from export_pipeline.orchestration.dagster_compat.storage import overwriting
 
 
 def report_canceling(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str | None = None) -> None:
@@ -55,6 +61,23 @@ def is_of_active_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> b
     backfill_id = run.tags.get("dagster/backfill")
     backfill = instance.get_backfill(backfill_id) if backfill_id else None
     return backfill is not None and not backfill.status.name.startswith(("COMPLETED", "FAILED", "CANCELED"))
+
+
+def forget_config(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove the config of a run from Dagster's database; it may name filters and a title."""
+    storage, runs = instance.run_storage, RunsTable
+    if not isinstance(storage, SqlRunStorage):
+        return
+    with overwriting(storage.connect()) as connection:
+        body = connection.scalar(sa.select(runs.c.run_body).where(runs.c.run_id == run_id))
+        if body is not None and (run := json.loads(body)).get("run_config"):
+            run["run_config"] = {_REMOVED: True}
+            update = sa.update(runs).where(runs.c.run_id == run_id)
+            connection.execute(update.values(run_body=json.dumps(run)))
+
+
+_REMOVED = "removed with the file"
+"""Key of a removed config. No job takes it, so the run is not executed again without its filters."""
 
 
 def automatic_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -40,6 +42,21 @@ def share_connections(storage: DagsterPostgresStorage, url: str) -> None:
         )
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         vars(part)["_engine"] = _engines[key]
+
+
+@contextmanager
+def overwriting(opened: AbstractContextManager[sa.Connection]) -> Iterator[sa.Connection]:
+    """Open a connection whose old values are gone from a SQLite file after an update."""
+    with opened as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+        if is_sqlite:  # otherwise freed pages still contain the text
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        yield connection
+        engine = connection.engine
+    if is_sqlite:  # the write-ahead log contains it too
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
 
 
 def sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:

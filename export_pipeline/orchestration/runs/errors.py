@@ -10,6 +10,7 @@ import dagster as dg
 
 from export_pipeline.core.layout import LayoutError
 from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.requests import RequestError
 from export_pipeline.expressions.types import ComputeError
 from export_pipeline.formats.base import RenderError
 from export_pipeline.jobs import LedgerError
@@ -24,8 +25,8 @@ MAX_RETRIES = 4
 FIRST_WAIT_SECONDS = 2.0
 
 _PERMANENT = (
-    ComputeError, LayoutError, LedgerError, OptionError, PartitionError, RenderError, SourceError,
-    StagingError, StoreError,
+    ComputeError, LayoutError, LedgerError, OptionError, PartitionError, RenderError, RequestError,
+    SourceError, StagingError, StoreError,
 )  # fmt: skip
 
 

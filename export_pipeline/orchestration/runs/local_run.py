@@ -61,7 +61,7 @@ def run_export(
     Args:
         scope: An existing scope; a partition is added for it if needed. None for a dataset without scopes.
         scope_name: Name of the scope in a new partition; None for its id alone.
-        options: Options by name. Missing options have their defaults.
+        options: Options by name. Missing options have their defaults. Jobs have theirs in the ledger.
         staging: The staging folder.
         export_id: A UUID: the id of the Dagster run, and the name of files without a job.
         jobs: Jobs in `ledger` that request these formats.
@@ -94,7 +94,7 @@ def run_export(
                 asset_selection=[dg.AssetKey([dataset, ON_DEMAND, format]) for format in formats],
                 partition_key=partition,
                 run_config={
-                    "ops": {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
+                    "ops": {} if jobs else {f"{dataset}_{ON_DEMAND}": {"config": dict(options)}},
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
                 tags=tags,

@@ -250,13 +250,14 @@ def _checked_run(
     """Return the arguments of `dagster.RunRequest` for a job, without those common to all runs."""
     dataset = check_request(datasets, scopes, job)
     cadence = cadence_of(dataset, window, job.format) if window else None
-    config = None if window else config_of(dataset, job)
+    if window is None:
+        config_of(dataset, job)  # a check: the run reads the request itself
     partition, tags = None, {}
     if job.scope is not None:
         partition = add_scope(instance, job.dataset, scopes.key(job.dataset, job.scope))
         tags = scope_tags(partition)
     if window is None or cadence is None:
-        return _run_on_demand(job, partition, config) | {"tags": tags}
+        return _run_on_demand(job, partition) | {"tags": tags}
     return cadence.run_of(window, partition) | {"tags": tags | {WINDOW_TAG: window.window}}
 
 
@@ -280,13 +281,9 @@ def _resolved(context: dg.SensorEvaluationContext, request: dg.RunRequest) -> dg
         raise RequestError("refused", f"Dagster refuses its run: {error}") from error
 
 
-def _run_on_demand(job: Job, partition: str | None, config: Any) -> dict[str, Any]:
+def _run_on_demand(job: Job, partition: str | None) -> dict[str, Any]:
     """Return the arguments of `dagster.RunRequest` for an on-demand job, without those common to all runs."""
-    return {
-        "job_name": _job_name(job.dataset),
-        "partition_key": partition,
-        "run_config": {"ops": {f"{job.dataset}_{ON_DEMAND}": {"config": config}}},
-    }
+    return {"job_name": _job_name(job.dataset), "partition_key": partition}
 
 
 def _refuse(ledger: Ledger, jobs: Sequence[Job], code: ErrorCode, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Remove the content of removed files from Dagster's database: preview rows, totals, titles, warnings.
+"""Remove what Dagster's database holds of removed files: preview rows, totals, titles, warnings, config.
 
 Code that removes a file writes its key into the ledger in the same transaction, or before. So no removal is
 lost if Dagster is unavailable: the next tick of the purge sensor tries again. Events are rewritten, not
@@ -18,11 +18,13 @@ from export_pipeline.formats.registry import UnknownFormatError, format_of
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles, Removal
+from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat.event_log import (
     forget_content,
     forget_runless_content,
     runs_of_partition,
 )
+from export_pipeline.orchestration.dagster_compat.runs import forget_config
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.store import Store
 from export_pipeline.store.keys import NO_SCOPE
@@ -58,13 +60,13 @@ def forget_removed(
             after = removal.id
             if time.monotonic() > until:
                 return done
-            if _forget(removal, store, instance):
+            if _forget(removal, ledger, store, instance):
                 known.forget(removal)
                 done += 1
     return done
 
 
-def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> bool:
+def _forget(removal: Removal, ledger: Ledger, store: Store, instance: dg.DagsterInstance) -> bool:
     try:
         step = f"render_{format_of(removal.file_key).name}"
     except UnknownFormatError:
@@ -80,6 +82,11 @@ def _forget(removal: Removal, store: Store, instance: dg.DagsterInstance) -> boo
         if run is not None and not run.is_finished:
             return False
         forget_content(instance, run_id, run is not None, step, removal.file_key, KEPT)
+        is_needed = any(
+            job.deleted_at is None and job.status is not Status.EXPIRED for job in ledger.of_run(run_id)
+        )
+        if run is not None and not is_needed:
+            forget_config(instance, run_id)
     return True
 
 

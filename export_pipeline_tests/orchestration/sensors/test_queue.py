@@ -112,16 +112,16 @@ def test_a_request_that_nobody_thought_of_stops_no_other(
 ) -> None:
     odd = insert(deployment, scope=deployment.scope, requested_by="odd")
     good = insert(deployment, scope=deployment.scope, requested_by="good")
-    real = requests.config_of
+    real = requests._run_on_demand
 
-    def config_of(dataset: Any, job: Job) -> dict[str, Any]:
+    def run_on_demand(job: Job, partition: str | None) -> dict[str, Any]:
         if job.id != odd:
-            return real(dataset, job)
+            return real(job, partition)
         if wrong == "fault":
             raise ZeroDivisionError("nobody thought of it")
-        return {"nobody": "thought of it"}
+        return real(job, partition) | {"run_config": {"nobody": "thought of it"}}
 
-    monkeypatch.setattr(requests, "config_of", config_of)
+    monkeypatch.setattr(requests, "_run_on_demand", run_on_demand)
     (request,) = tick(deployment)
     assert request.run_key == f"{good}:1"
     if wrong == "fault":

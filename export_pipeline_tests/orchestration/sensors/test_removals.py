@@ -8,16 +8,19 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline_tests.commands import Command
-from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
+from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, files
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.services.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
 SENTINEL = "Zephyrine Quillfeather"
+DAY = "2931-05-07"
 
 
 @pytest.fixture
@@ -42,6 +45,15 @@ def _request(command: Command, scope: str, formats: str = "csv,json") -> list[st
     asked = command("request", "takeoff", "--scope", scope, "--format", formats, "--json")
     assert asked.code == 0, asked.err
     return [export["id"] for export in asked.json["exports"]]
+
+
+@pytest.fixture
+def books(deployment: Deployment, ledger: Ledger) -> Deployment:
+    """The deployment with a dataset whose requests have filters and a title."""
+    engine = sa.create_engine(deployment.source.url)
+    bookkeeping.fill(engine)
+    engine.dispose()
+    return deployment
 
 
 @pytest.fixture
@@ -81,6 +93,54 @@ def test_expiry_leaves_none_either(marked: str, command: Command, home: Path, so
     assert not _holds(home)
     with dg.DagsterInstance.get() as instance:
         assert instance.get_run_by_id(str(run_id)) is not None
+
+
+def test_a_request_never_comes_into_it(
+    books: Deployment, ledger: Ledger, tmp_path: Path, command: Command
+) -> None:
+    """Neither runs nor ticks, which keep the run requests of their sensor, name filters, columns or a title."""
+    chosen = {
+        "filters": f'{{"sale_date": {{"range": {{"from": "{DAY}"}}}}}}',
+        "options": f'{{"title": "{SENTINEL}"}}',
+    }
+    scope = bookkeeping.SHOP
+    id = insert(books, dataset="records", format="csv", scope=scope, requested_by=SENTINEL, **chosen)
+    (request,) = tick(books)
+    assert launch(books, request).success
+    job = ledger.get(id)
+    asked = ["--filter", f"sale_date:from={DAY}", "--option", f"title={SENTINEL}"]
+    here = command("request", "records", "--scope", scope, *asked, "--json")
+    assert here.code == 0, here.err
+    with dg.DagsterInstance.get() as instance:
+        runs = [*books.instance.get_runs(), *instance.get_runs()]
+    assert job.row_count == here.json["exports"][0]["row_count"] == 0
+    assert job.run_id in {run.run_id for run in runs}
+    for one in (request, *runs):
+        assert DAY not in str(one)
+        assert SENTINEL not in str(one)
+
+
+def test_the_config_of_the_launchpad_goes_with_the_last_file(
+    books: Deployment, ledger: Ledger, tmp_path: Path
+) -> None:
+    config = {"records_on_demand": {"config": {"title": SENTINEL}}}
+    books.instance.add_dynamic_partitions("records_scopes", [bookkeeping.SHOP])
+    result = books.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=books.instance,
+        asset_selection=[dg.AssetKey(["records", "on_demand", format]) for format in ("csv", "json")],
+        partition_key=bookkeeping.SHOP,
+        run_config=QUIET | {"ops": config},
+    )
+    first, second = ledger.find()
+    for job, is_last in ((first, False), (second, True)):
+        ledger.delete(job.id, books.store.delete)
+        assert forget_removed(ledger, books.store, books.instance) == 1
+        run = books.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert (SENTINEL not in str(run)) is is_last
+    assert run.run_config == {"removed with the file": True}
+    with pytest.raises(dg.DagsterInvalidConfigError):  # executed again it would export without the filters
+        dg.validate_run_config(books.definitions.resolve_implicit_global_asset_job_def(), run.run_config)
 
 
 def test_a_file_that_no_job_has_is_forgotten_too(

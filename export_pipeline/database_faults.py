@@ -107,7 +107,7 @@ def classify_fault(error: BaseException) -> Fault:
     number = _number(error)
     if number in _MYSQL:
         return _MYSQL[number]
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    state = sqlstate_of(error)
     if state and number is None:
         return _SQLSTATES.get(state, _SQLSTATES.get(state[:2], Fault.OTHER))
     # Errors found by the client library have no SQLSTATE: there is no connection, or it broke. psycopg2
@@ -115,6 +115,24 @@ def classify_fault(error: BaseException) -> Fault:
     names = {one.__name__ for one in type(error).__mro__}
     is_clients = not names.isdisjoint(_CLIENT_CLASSES) or type(error).__name__ == "DatabaseError"
     return Fault.LOST if is_clients and number is None else Fault.OTHER
+
+
+def quotes_data(error: BaseException) -> bool:
+    """Return whether the message of an error may quote a value of a row, which may be personal."""
+    if isinstance(error, sqlite3.Error):
+        return str(error).startswith("Could not decode to UTF-8")
+    number = _number(error)
+    if number is not None:
+        return number in _MYSQL_DATA
+    return str(sqlstate_of(error) or "")[:2] in ("22", "23")  # data exceptions, violated constraints
+
+
+_MYSQL_DATA = {1292, 1366, 1367, 1411, 1525, 1690}
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE that PostgreSQL or the driver has set."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _number(error: Any) -> int | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from export_pipeline.database_faults import Fault, classify_fault
+from export_pipeline.database_faults import Fault, classify_fault, quotes_data, sqlstate_of
 from export_pipeline.database_url import sqlite_file
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -52,9 +52,8 @@ _ROW_SECURITY = (
 
 
 def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceError:
-    """Return a database's error as one line without secrets, with the cure where it is known."""
-    text = " ".join(str(error).split())
-    text = text.partition(" Query was: ")[0]
+    """Return a database's error as one line without secrets and values, with the cure where it is known."""
+    text = _without_values(error)
     where = f" ({url.render_as_string(hide_password=True)})" if url is not None else ""
     fault = classify_fault(error)
     if url is not None and "password authentication" in text:
@@ -67,6 +66,24 @@ def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceErr
     kind = _KINDS.get(fault, SourceError)
     return kind(f"{advice}{where} Details: {text[:500]}")
 
+
+def _without_values(error: BaseException) -> str:
+    """Return an error's text without values of rows and without the query, as it is kept longer than rows."""
+    if not quotes_data(error):
+        text = " ".join(str(error).split()).partition(" Query was: ")[0]
+        return _EXCERPT.sub("", text)
+    if isinstance(error, sqlite3.Error):
+        return f"{str(error).partition(' with text ')[0]}; {_NOT_SHOWN}"
+    is_numbered = len(error.args) > 1  # by MySQL
+    words, code = (error.args[1], error.args[0]) if is_numbered else (str(error), sqlstate_of(error))
+    shown = _QUOTE.split(str(words).partition("\n")[0])[0].strip().rstrip(":")
+    return f"{shown} … ({code}); {_NOT_SHOWN}"
+
+
+_NOT_SHOWN = "the value is not shown, the database's own log may have it."
+_QUOTE = re.compile("[\"'`«»„“”‘’]")
+_EXCERPT = re.compile(r" \w+ \d+: .* \^(?= |$)")
+"""The line of a query at fault, as in "LINE 1: SELECT … ^"; its first word is in the server's language."""
 
 _KINDS = {
     Fault.LOST: SourceUnavailableError,

@@ -57,6 +57,7 @@ def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
     try:
         yield
     except (SourceUnavailableError, StoreUnavailableError) as error:
+        _forget_cause(error)
         failure = dg.Failure(str(error), allow_retries=False)
         failure.__cause__ = error
         if earlier_tries < MAX_RETRIES:
@@ -67,6 +68,7 @@ def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
                 raise failure from error
         raise dg.RetryRequested(MAX_RETRIES) from failure
     except _PERMANENT as error:
+        _forget_cause(error)
         raise dg.Failure(str(error), allow_retries=False) from error
     except OSError as error:
         reason = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
@@ -75,3 +77,9 @@ def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
             "name another folder that this user may write to.",
             allow_retries=False,
         ) from error
+
+
+def _forget_cause(error: BaseException) -> None:
+    """Remove the database's own error, as Dagster would keep its query, and values of rows that it quotes."""
+    if isinstance(error, SourceError):
+        error.__cause__ = error.__context__ = None

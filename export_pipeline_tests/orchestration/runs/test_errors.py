@@ -57,6 +57,19 @@ def test_interrupts_pass_untranslated(interrupt: type[BaseException]) -> None:
         raise interrupt
 
 
+@pytest.mark.slow
+def test_dagster_keeps_neither_the_query_nor_the_drivers_error(deployment: Deployment) -> None:
+    """It keeps a failure for weeks, and a query has the values of the filters in it."""
+    deployment.source.rows("ALTER TABLE measurements RENAME COLUMN is_rejected TO was_rejected")
+    result = deployment.run()
+    assert "lacks a table or column" in failures(result)["fetch_source"]
+    assert "no such column" in failures(result)["fetch_source"]
+    kept = " ".join(str(entry.to_json()) for entry in deployment.instance.all_logs(result.run_id))
+    assert "no such column" in kept
+    assert "SELECT" not in kept
+    assert "sqlite3." not in kept
+
+
 def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Deployment) -> None:
     deployment.source.path.rename(deployment.source.path.with_suffix(".away"))
     result = deployment.run()

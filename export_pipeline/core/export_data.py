@@ -83,6 +83,7 @@ class ExportData:
         source_rows: The export's row count, as counted by the database in the same snapshot.
         source_totals: Sums by column name, as added by the database; see `count_and_totals`.
         exact_totals: The same sums as exact decimals, for columns that the database adds exactly.
+        previous_totals: Exact sums of the period before the window, by column, if they are to be compared.
         counted: Names of the tables whose rows make up `source_rows`.
         changed: Cells that differ from the source, by (reason, "table.column"); filled while tables are read.
         warnings: Sentences that a reader of the export should know.
@@ -101,6 +102,7 @@ class ExportData:
     source_rows: int
     source_totals: Mapping[str, float]
     exact_totals: Mapping[str, str] = field(default_factory=dict)
+    previous_totals: Mapping[str, str] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
     changed: Counter[tuple[str, str]] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)

@@ -75,7 +75,8 @@ class Section:
         counts: True if this section's rows are the rows of the export, used to count the rows of a file.
             True for exactly one section of a layout; in a workbook of several datasets, for one of each.
         dataset: The dataset that it belongs to in a workbook of several; "" if there is only one.
-        sums: Columns of a counting section whose sums over all rows are used to verify a file.
+        sums: Columns whose sums over all rows are used to verify a file, of a section that counts or proves.
+        proves: True if its sums verify a file though its rows are not those of the export.
         empty: Printed if the table (or a group) has no rows.
         highlights: Highlights of its cells.
     """
@@ -93,6 +94,7 @@ class Section:
     counts: bool = False
     dataset: str = ""
     sums: tuple[str, ...] = ()
+    proves: bool = False
     empty: str = "No rows."
     highlights: tuple[Highlight, ...] = ()
 
@@ -155,6 +157,11 @@ class Proof:
     def amount(self, name: str) -> Amount:
         """Return how to print a total."""
         return self.amounts.get(name) or Amount(name)
+
+    def with_totals(self, other: Proof) -> Proof:
+        """Return this proof with the totals of another table of the same file."""
+        totals = {**self.totals, **other.totals}
+        return replace(self, totals=totals, amounts={**self.amounts, **other.amounts})
 
     @staticmethod
     def join(proofs: Mapping[str, Proof]) -> Proof:

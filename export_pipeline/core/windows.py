@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 _INSTANT = timedelta(microseconds=1)
@@ -32,6 +32,23 @@ class Window:
         if not (_begins_day(self.start, begins.tzinfo) and _begins_day(self.end, ends.tzinfo)):
             return None
         return begins.date(), (self.end.astimezone(UTC) - _INSTANT).astimezone(ends.tzinfo).date()
+
+    @property
+    def previous(self) -> Window | None:
+        """The period just before, of as many months, days or hours; None if it would begin before year 1.
+
+        Before whole months come as many months, before other whole days as many days.
+        """
+        begins = self._local[0]
+        try:
+            if self.days is None:
+                start = self.start - (self.end - self.start)
+            else:
+                start = datetime.combine(_day_before(*self.days), time(), begins.tzinfo)
+            name = f"{start:%Y-%m-%d}"
+        except (OverflowError, ValueError):
+            return None
+        return Window(name, start, self.start, self.timezone)
 
     @property
     def file_part(self) -> str:
@@ -76,6 +93,16 @@ class Window:
             return self.start, self.end
         zone = ZoneInfo(self.timezone)
         return self.start.astimezone(zone), self.end.astimezone(zone)
+
+
+def _day_before(first: date, last: date) -> date:
+    """Return the first day of the period before these days."""
+    after = last + timedelta(days=1)
+    if first.day != 1 or after.day != 1:
+        return first - (after - first)
+    months = 12 * (after.year - first.year) + after.month - first.month
+    year, month = divmod(12 * first.year + first.month - 1 - months, 12)
+    return date(year, month + 1, 1)
 
 
 def _is_ambiguous(moment: datetime) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -38,23 +38,33 @@ def build(data: ExportData) -> ExportData:
         ComputeError: While the table is read: a value overflows or does not fit. It names the column.
     """
     spec = spec_of(data.spec)
-    computed = sort_by_dependency(find_needed_columns(spec, select_columns(spec, data.options)))
-    if not computed:
+    columns, changed = select_columns(spec, data.options), data.changed.copy()
+    rows = add_computed(data.tables["rows"], spec, columns, changed)
+    if rows is data.tables["rows"]:
         return data
-    changed = data.changed.copy()
-    rows = _add_computed(data.tables["rows"], computed, spec, changed)
     return replace(data, tables={**data.tables, "rows": rows}, changed=changed)
 
 
-def _add_computed(
-    table: Table, computed: list[ColumnSpec], spec: TableSpec, changed: Counter[tuple[str, str]]
+def add_computed(
+    table: Table, spec: TableSpec, columns: Sequence[ColumnSpec], changed: Counter[tuple[str, str]]
 ) -> Table:
+    """Return the table with these columns, and those they need, appended if they are computed; see `build`.
+
+    Args:
+        table: The rows, with every read column that the columns need.
+        spec: The export.
+        columns: The columns.
+        changed: Counts of emptied cells by (reason, "table.column"), set when the rows are read to their end.
+    """
+    computed = sort_by_dependency(find_needed_columns(spec, columns))
+    if not computed:
+        return table
     types = {column.name: expression_type(column) for column in spec.columns}
     expressions = [
         (column.name, compile_expression(column.compute or "", types), types[column.name])
         for column in computed
     ]
-    columns: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
+    appended: tuple[Column, ...] = (*table.columns, *map(column_of, computed))
     special = {
         column.name: replace(column, has_special=False).arrow_type
         for column in table.columns
@@ -76,7 +86,7 @@ def _add_computed(
             for reason, count in emptied.items():
                 counted[reason, f"{table.name}.{name}"] += count
         cells |= kept
-        names = [column.name for column in columns]
+        names = [column.name for column in appended]
         return pa.RecordBatch.from_arrays([cells[name] for name in names], names), counted
 
     def opened() -> Iterator[pa.RecordBatch]:
@@ -87,4 +97,4 @@ def _add_computed(
         for key, count in counted.items():
             changed[key] = count
 
-    return Table(table.name, columns, table.rows, opened)
+    return Table(table.name, appended, table.rows, opened)

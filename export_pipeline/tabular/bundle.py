@@ -28,6 +28,7 @@ _FACTS = (
     "source_rows",
     "source_totals",
     "exact_totals",
+    "previous_totals",
     "counted",
     "warnings",
 )

@@ -38,6 +38,7 @@ from export_pipeline.tabular.columns import (
     shown_column,
     shown_table,
 )
+from export_pipeline.tabular.comparison import Comparison
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
@@ -117,6 +118,16 @@ class _TableLayout:
                 titled_by=tuple(shown_column(column, presentation) for column in by),
                 totals=(),
             )
+        proof = make_proof(presentation, columns, self.data, self.sums)
+        beside: tuple[Section, ...] = ()
+        chapters: tuple[Section, ...] = (chapter,)
+        if prints and (comparison := self._comparison(columns, presentation)):
+            compared = comparison.section(self.title)
+            beside = (compared,)
+            # The document's title no longer stands right above the rows.
+            rows_of = f"{self.title}: {period_of(self.spec, self.data)}"
+            chapters = (compared, replace(chapter, heading=rows_of))
+            proof = proof.with_totals(comparison.proof)
         charts, notes = self._charts(columns, presentation) if prints else ([], [])
         facts = base.facts
         if left_out:
@@ -127,18 +138,26 @@ class _TableLayout:
             document=table,
             facts=facts,
             left_out=left_out,
-            sheets=(replace(sheet, lines=tuple(f"{label}: {value}" for label, value in facts)),),
-            chapters=(chapter,),
+            sheets=(replace(sheet, lines=tuple(f"{label}: {value}" for label, value in facts)), *beside),
+            chapters=chapters,
             charts=tuple(charts),
             notes=tuple(notes),
             template=None
             if template is None
             else WorkbookTemplate(Path(template.path), template.sha256, template.table),
             proof=replace(
-                make_proof(presentation, columns, self.data, self.sums),
+                proof,
                 charts=tuple(chart.values for chart in charts) if presentation.proves_charts else (),
             ),
         )
+
+    def _comparison(self, columns: list[ColumnSpec], presentation: Presentation) -> Comparison | None:
+        """Return the comparison of these columns with the previous period; None without one."""
+        compared = [column for column in columns if column.name in self.data.previous_totals]
+        if self.data.window is None or not compared:
+            return None
+        sums = {column.name: self.sums[column.name].total for column in compared}
+        return Comparison(compared, sums, self.data.previous_totals, self.data.window, presentation)
 
     def _is_summed(self, column: ColumnSpec) -> bool:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)

@@ -9,6 +9,7 @@ from export_pipeline.core.columns import Kind
 from export_pipeline.core.strict import describe_unknown_name
 from export_pipeline.tabular.charts import WIDEST_MEASURE
 from export_pipeline.tabular.column_selection import find_needed_columns
+from export_pipeline.tabular.comparison import is_compared
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -25,6 +26,7 @@ def find_report_problems(spec: TableSpec) -> Iterator[Problem]:
     """Yield the problems of printed columns, groups, charts and highlights, each at its place."""
     by_name = {column.name: column for column in spec.columns}
     yield from _check_print(spec, by_name)
+    yield from _check_comparison(spec)
     yield from _check_charts(spec, by_name)
     yield from _check_highlights(spec, by_name)
 
@@ -38,6 +40,25 @@ def _check_print(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
     if first is not None and first.parsed.kind not in _GROUPING:
         kinds = ", ".join(sorted(_GROUPING))
         yield ("group_by", 0), f"rows are grouped by {kinds}; {first.name} is {first.type}"
+
+
+def _check_comparison(spec: TableSpec) -> Iterator[Problem]:
+    """Check that windows have periods before them, and that there is money of one currency to compare."""
+    if spec.compare is None:
+        return
+    if spec.window is None:
+        yield ("compare",), "this export has no window, so no period before it"
+    elif spec.window.mode == "as_of":
+        yield ("compare",), "`window: {mode: as_of}` has all rows up to an end, so no period before it"
+    compared = [column for column in spec.columns if not column.hidden and is_compared(column)]
+    if not compared:
+        yield ("compare",), "no column of money has `total: true`"
+    for column in compared:
+        if column.parsed.precision and column.parsed.precision[0] > WIDEST_MEASURE:
+            yield ("compare",), f"{column.name} has more than {WIDEST_MEASURE} digits, too many to add up"
+    if len({column.currency for column in compared}) > 1:
+        names = ", ".join(f"{column.name} ({column.currency})" for column in compared)
+        yield ("compare",), f"sums of several currencies cannot stand in one table: {names}"
 
 
 def _check_charts(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:

@@ -366,6 +366,13 @@ class TableSpec(Strict):
             "the others name a group with it."
         ),
     ] = ()
+    compare: Annotated[
+        Literal["previous_period"] | None,
+        Field(
+            description="PDF and workbooks of a window compare the sums of money with those of the period "
+            "before it."
+        ),
+    ] = None
     charts: Annotated[
         Sequence[ChartSpec],
         Field(max_length=MAX_CHARTS, description="Charts of sums by group, in PDF and workbooks."),

@@ -42,6 +42,36 @@ def test_the_first_and_the_last_day(start: str, end: str, zone: str, period: str
     assert (window.period(), window.file_part) == (period, file_part)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "zone", "previous"),
+    [
+        ("2026-11-20", "2026-11-21", "UTC", "2026-11-19"),
+        ("2026-10-05", "2026-10-12", "Europe/Berlin", "2026-09-28 to 2026-10-04"),
+        ("2026-03-01", "2026-04-01", "Europe/Berlin", "2026-02-01 to 2026-02-28"),
+        ("2024-03-01", "2024-04-01", "America/New_York", "2024-02-01 to 2024-02-29"),
+        ("2026-01-01", "2026-02-01", "UTC", "2025-12-01 to 2025-12-31"),
+        ("2026-01-01", "2026-04-01", "UTC", "2025-10-01 to 2025-12-31"),
+        ("2026-01-01", "2027-01-01", "Europe/Berlin", "2025-01-01 to 2025-12-31"),
+        ("2026-02-15", "2026-03-15", "UTC", "2026-01-18 to 2026-02-14"),
+        # The clock is changed within the window, or within the one before.
+        ("2026-03-29", "2026-03-30", "Europe/Berlin", "2026-03-28"),
+        ("2026-03-30", "2026-04-06", "Europe/Berlin", "2026-03-23 to 2026-03-29"),
+        ("2018-11-05", "2018-11-06", "America/Sao_Paulo", "2018-11-04"),
+        ("2026-10-05T06:00", "2026-10-05T18:00", "UTC",
+         "2026-10-04 18:00+00:00 to 2026-10-05 06:00+00:00"),
+    ],
+)  # fmt: skip
+def test_the_period_before(start: str, end: str, zone: str, previous: str) -> None:
+    window = _window(start, end, zone)
+    before = window.previous
+    assert before is not None
+    assert (before.period(), before.end) == (previous, window.start)
+
+
+def test_before_the_first_year_there_is_no_period() -> None:
+    assert _window("0001-01-01", "0001-02-01", "UTC").previous is None
+
+
 def test_windows_of_the_hour_that_occurs_twice_differ() -> None:
     start = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)
     quarters = [start + n * timedelta(minutes=15) for n in range(9)]

@@ -1,15 +1,20 @@
 """Records and sellers against an oracle in plain Python over the very rows of the tables."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
 
+from export_pipeline import tabular
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.demo import bookkeeping as app
+from export_pipeline.formats.registry import FORMATS
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.defs.exporting import Sample, differences, plain
 
@@ -258,3 +263,79 @@ def test_a_title_of_the_request_is_on_the_report_and_in_its_name(sample: Sample)
     for wrong in ("two\nlines", "   ", "x" * 201):
         with pytest.raises(OptionError, match="title"):
             sample.export("records", app.SHOP, title=wrong)
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+COMPARED = [
+    "sale_price_cents", "ebay_fees_cents", "earnings_net_cents", "cogs_total_cents", "return_label_cost_cents",
+    "profit_cents",
+]  # fmt: skip
+
+
+def month(year: int, number: int) -> Window:
+    start, end = (
+        datetime(year + m // 12, m % 12 + 1, 1, tzinfo=NEW_YORK).astimezone(UTC) for m in (number - 1, number)
+    )
+    return Window(f"{year}-{number:02}-01", start, end, "America/New_York")
+
+
+def sums_of(rows: list[dict[str, Any]], first: date, last: date) -> list[int]:
+    inside = [row for row in rows if first <= row["sale_date"] <= last]
+    return [sum(row[name] or 0 for row in inside) for name in COMPARED]
+
+
+@pytest.mark.parametrize("filters", [{}, {"status": {"equals": "SUCCESSFUL"}}])
+def test_a_month_is_compared_with_the_one_before_for_the_same_scope_and_filters(
+    sample: Sample, filters: dict[str, Any]
+) -> None:
+    export = sample.export("records", app.SHOP, month(2026, 3), filters=filters)
+    rows = [row for row in records(sample, app.SHOP) if not filters or row["status"] == "SUCCESSFUL"]
+    this = sums_of(rows, date(2026, 3, 1), date(2026, 3, 31))
+    before = sums_of(rows, date(2026, 2, 1), date(2026, 2, 28))
+    assert any(this)
+    assert any(before)
+    export.file("pdf")  # its sums are read back, too
+    sheet = openpyxl.load_workbook(export.file("excel"))["Comparison"]
+    assert [sheet.cell(row, 1).value for row in (2, 3)] == [
+        "This period: 2026-03-01 to 2026-03-31",
+        "Previous period: 2026-02-01 to 2026-02-28",
+    ]
+    cells = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=6)]
+    assert [row[0] for row in cells] == [
+        "Sale Price", "eBay Fees", "Earnings Net", "Cost of Goods", "Return Label", "Profit",
+    ]  # fmt: skip
+    for row, one, past in zip(cells, this, before, strict=True):
+        assert [Decimal(str(cell)) for cell in row[1:4]] == [
+            Decimal(cents) / 100 for cents in (one, past, one - past)
+        ]
+        assert row[4] == (pytest.approx((one - past) / abs(past) * 100) if past else None)
+
+
+def test_without_a_period_before_every_change_in_percent_is_empty(sample: Sample) -> None:
+    rows = records(sample, app.SHOP)
+    first = min(row["sale_date"] for row in rows)
+    export = sample.export("records", app.SHOP, month(first.year, first.month))
+    sheet = openpyxl.load_workbook(export.file("excel"))["Comparison"]
+    cells = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=6)]
+    assert [(row[2], row[4]) for row in cells] == [(0, None)] * len(COMPARED)
+    assert [row[1] for row in cells] == [row[3] for row in cells]
+
+
+def test_a_wrong_previous_sum_is_noticed_in_both_files(sample: Sample) -> None:
+    export = sample.export("records", app.SHOP, month(2026, 3))
+    previous = dict(export.data.previous_totals)
+    previous["profit_cents"] = str(int(previous["profit_cents"]) + 1)
+    wrong = FORMATS["pdf"], FORMATS["excel"]
+    altered = tabular.layout(replace(export.data, previous_totals=previous))
+    for format in wrong:
+        path = export.folder / f"wrong{format.extension}"
+        with path.open("wb") as out:
+            format.render(altered, out, export.options.of(format.name))
+        facts = format.read_back(path, export.options.of(format.name))
+        proof = format.proof(export.layout, export.options.of(format.name))
+        differing = [
+            name
+            for name, (total, most) in proof.totals.items()
+            if abs(facts.totals.get(name, 0.0) - total) > most
+        ]
+        assert differing == ["previous_period", "change"], format.name

@@ -13,17 +13,19 @@ from export_pipeline.formats.excel.list_objects import table_part
 from export_pipeline.formats.excel.names import quote_sheet
 from export_pipeline.formats.excel.text import xml_attribute, xml_text
 
-OWN_NAMES = re.compile(r"Export_(?:Rows|Sheets|Template|(?:Sum|Null|Chart)_\d+)", re.IGNORECASE)
+OWN_NAMES = re.compile(r"Export_(?:Rows|Beside|Sheets|Template|(?:Sum|Null|Chart)_\d+)", re.IGNORECASE)
 """All hidden names; programs ignore the case of names."""
 TEMPLATE_NAME = "Export_Template"
 """Hidden name of a workbook whose other sheets are a company's own."""
 DATA_NAME = "Export_Rows"
 """Hidden name on each sheet of the counting section, for its header row and data rows."""
+BESIDE_NAME = "Export_Beside"
+"""The same on sheets whose rows are not those of the export, but whose sums verify the file."""
 COUNT_NAME = "Export_Sheets"
 """Hidden name of the number of sheets that hold the export's rows."""
 SUM_NAME = "Export_Sum_"
 """Prefix of hidden names, numbered from 1: a string "letters:column name" for each column whose sum
-verifies the file. In a workbook of several datasets they belong to the sheets of their dataset.
+verifies the file. If several tables have sums, each name belongs to a sheet of its table.
 """
 CHART_NAME = "Export_Chart_"
 """Prefix of hidden names, numbered from 1: the values that a chart is drawn from."""
@@ -64,13 +66,13 @@ class Sum:
         letters: Its letters.
         column: The name by which its sum is reported.
         null: Its null text.
-        dataset: The dataset that it belongs to in a workbook of several; "" for all sheets with rows.
+        section: Key of the section that it belongs to.
     """
 
     letters: str
     column: str
     null: str
-    dataset: str = ""
+    section: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class SheetEntry:
         across: True if it is printed several pages wide, each with the first column.
         counts: True if its data rows are the rows of the export.
         charts: Areas of the values of its charts, e.g. "$B$5:$C$9".
-        dataset: The dataset whose rows it holds in a workbook of several.
+        section: Key of the section whose rows it holds.
     """
 
     name: str
@@ -95,7 +97,7 @@ class SheetEntry:
     charts: tuple[str, ...] = ()
     has_filter: bool = True
     across: bool = False
-    dataset: str = ""
+    section: str = ""
 
 
 DRAWING_PART = "xl/drawings/drawing1.xml"
@@ -246,24 +248,20 @@ def proof_names(
         sheets: The sheets, each with its index in the workbook.
         sums: The columns whose sums verify the file.
     """
+    sections = {total.section for total in sums}
     for index, sheet in sheets:
-        if sheet.area and sheet.counts:
-            yield DATA_NAME, f"{quote_sheet(sheet.name)}!{sheet.area}", index
+        if sheet.area and (sheet.counts or sheet.section in sections):
+            name = DATA_NAME if sheet.counts else BESIDE_NAME
+            yield name, f"{quote_sheet(sheet.name)}!{sheet.area}", index
         for number, chart in enumerate(sheet.charts, start=1):
             yield f"{CHART_NAME}{number}", f"{quote_sheet(sheet.name)}!{chart}", index
     yield COUNT_NAME, str(sum(sheet.counts for _, sheet in sheets)), None
     for number, total in enumerate(sums, start=1):
-        for local in _sheets_of(total, sheets):
+        own = [index for index, sheet in sheets if sheet.area and sheet.section == total.section]
+        for local in own if len(sections) > 1 else [None]:
             yield f"{SUM_NAME}{number}", _text(f"{total.letters}:{total.column}"), local
             if total.null and len(total.null) <= _LONGEST_TEXT:
                 yield f"{NULL_NAME}{number}", _text(total.null), local
-
-
-def _sheets_of(total: Sum, sheets: Sequence[tuple[int, SheetEntry]]) -> list[int | None]:
-    """Return the indices of the sheets with a column's cells; [None] for all sheets with rows."""
-    if not total.dataset:
-        return [None]
-    return [index for index, sheet in sheets if sheet.counts and sheet.dataset == total.dataset]
 
 
 def _text(text: str) -> str:

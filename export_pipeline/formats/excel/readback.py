@@ -17,6 +17,7 @@ from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.excel.chart_readback import ChartArea, read_charts
 from export_pipeline.formats.excel.package import (
+    BESIDE_NAME,
     CHART_NAME,
     COUNT_NAME,
     DATA_NAME,
@@ -41,7 +42,8 @@ class _Sheet:
     Attributes:
         name: Its name.
         part: Its part.
-        data: Its first and last data row, None if not counted.
+        data: Its first and last data row, None if they verify nothing.
+        counts: True if its data rows are those of the export.
         columns: Number of columns of the data.
         sums: Columns to add up over its data rows.
     """
@@ -49,6 +51,7 @@ class _Sheet:
     name: str
     part: str
     data: tuple[int, int] | None = None
+    counts: bool = False
     columns: int = 0
     sums: Sequence[Summed] = ()
 
@@ -75,7 +78,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
     problems: list[str] = []
     book = _workbook(archive)
     sheets, promised_sheets = book.sheets, book.promised_sheets
-    sheet_count = sum(sheet.data is not None for sheet in sheets)
+    sheet_count = sum(sheet.counts for sheet in sheets)
     if promised_sheets is None:
         problems.append("the workbook does not say where its rows are")
     elif sheet_count != promised_sheets:
@@ -104,7 +107,7 @@ def _read(path: Path, archive: ZipFile) -> FileFacts:
         problems += [f"sheet {sheet.name!r}: {problem}" for problem in scan.problems]
         if not sheet.data:
             continue
-        rows += scan.rows
+        rows += scan.rows if sheet.counts else 0
         promised = sheet.data[1] - sheet.data[0] + 1
         if scan.rows != promised:
             problems.append(f"sheet {sheet.name!r} has {scan.rows:,} rows where it says {promised:,}")
@@ -195,9 +198,10 @@ def _workbook(archive: ZipFile) -> _Book:
     charts, is_template = [], False
     for name in book.iter(f"{_MAIN}definedName"):
         label, text, local = name.get("name"), name.text or "", name.get("localSheetId")
-        if label == DATA_NAME and (area := _AREA.search(text)):
+        if label in (DATA_NAME, BESIDE_NAME) and (area := _AREA.search(text)):
             sheet = sheets[int(local)]
             sheet.data = int(area[1]) + 1, int(area[3])
+            sheet.counts = label == DATA_NAME
             sheet.columns = column_number(area[2]) + 1
         elif label == TEMPLATE_NAME:
             is_template = True

@@ -85,16 +85,12 @@ class Workbook:
         letters = tuple(column_letters(i) for i in range(len(table.columns)))
         if section.counts:
             self._rendered.rows += table.rows
-            columns_by_name = dict(zip(table.schema, letters, strict=True))
-            self._sums += [
-                package.Sum(
-                    columns_by_name[name],
-                    f"{section.dataset}: {name}" if section.dataset else name,
-                    table.schema[name].null,
-                    section.dataset,
-                )
-                for name in section.sums
-            ]
+        prefix = f"{section.dataset}: " if section.dataset else ""
+        columns_by_name = dict(zip(table.schema, letters, strict=True))
+        self._sums += [
+            package.Sum(columns_by_name[name], prefix + name, table.schema[name].null, section.key)
+            for name in (section.sums if section.counts or section.proves else ())
+        ]
         batches = slices(table)
         first = next(batches, None)
         linked = section.links[0] if section.links and plan.targets else None
@@ -105,7 +101,7 @@ class Workbook:
             )
             for i, column in enumerate(table.columns)
         )
-        changed = partial(self._count_in, f"{section.dataset}: " if section.dataset else "")
+        changed = partial(self._count_in, prefix)
         columns = []
         for i, column in enumerate(table.columns):
             sample = None if first is None else first.column(i)
@@ -161,7 +157,7 @@ class Workbook:
                 section.counts,
                 has_filter=not self._plain and not frame.header_numbers,
                 across=frame.page.across > 1,
-                dataset=section.dataset,
+                section=section.key,
             )
         )
         return self._archive.entry(package.sheet_part(len(self._entries)))

@@ -63,7 +63,7 @@ class SectionPrinter:
             pages.typesetter,
             section.table.columns,
             strips,
-            Marks(section.counts, sums if section.counts else {}),
+            Marks(section.counts, sums if section.counts or section.proves else {}),
             links.column if links else None,
             tagged=pages.structure is not None,
         )

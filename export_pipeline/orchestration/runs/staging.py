@@ -90,6 +90,7 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
         "source_rows": data.source_rows,
         "source_totals": data.source_totals,
         "exact_totals": data.exact_totals,
+        "previous_totals": data.previous_totals,
         "counted": data.counted,
         "changed": [[*key, count] for key, count in data.changed.items()],
         "warnings": data.warnings,

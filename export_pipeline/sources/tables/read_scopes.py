@@ -174,6 +174,8 @@ def _ensure_together(snapshot: Snapshot, spec: TableSpec, request: Request) -> S
         raise SourceError("The values of a filter depend on the scope.")
     if any(rule.scope is not None for rule in spec.readers.values()):
         raise SourceError("Who may read a column depends on the scope.")
+    if spec.compare and request.window:
+        raise SourceError("The sums of the previous period are read for one scope.")
     return spec.scope
 
 

@@ -136,7 +136,7 @@ def _names(
 ) -> list[tuple[str, str, int | None]]:
     """Return the hidden names by which the rows are read back."""
     by_name = dict(zip(section.table.schema, letters, strict=True))
-    sums = [Sum(by_name[name], name, section.table.schema[name].null) for name in section.sums]
+    sums = [Sum(by_name[name], name, section.table.schema[name].null, section.key) for name in section.sums]
     area = f"${letters[0]}${sheet.header_row}:${letters[-1]}${sheet.last_row}"
-    entry = SheetEntry(opened.place.sheet, area=area, counts=True)
+    entry = SheetEntry(opened.place.sheet, area=area, counts=True, section=section.key)
     return [*proof_names([(opened.place.index, entry)], sums), (TEMPLATE_NAME, "1", None)]

@@ -48,15 +48,15 @@ def measure_inline(count: int) -> None:
             )
             for rows, account in accounts.items():
                 for extension in ("csv", "json", "xlsx", "pdf", "parquet"):
-                    found = []
+                    milliseconds = []
                     for _ in range(count + 2):  # both processes are warm after two
                         begun = time.perf_counter()
                         answer = client.get(
                             f"/v1/datasets/records/export.{extension}", params={"scope": account}
                         ).raise_for_status()
-                        found.append((time.perf_counter() - begun) * 1000)
+                        milliseconds.append((time.perf_counter() - begun) * 1000)
                         assert answer.headers["export-rows"] == str(rows)
-                    warm = sorted(found[2:])
+                    warm = sorted(milliseconds[2:])
                     p90 = warm[int(0.9 * (len(warm) - 1))]
                     print(
                         f"{rows:6,} rows {extension:8} p50 {statistics.median(warm):6.0f}  p90 {p90:6.0f}",

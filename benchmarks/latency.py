@@ -42,17 +42,17 @@ def main() -> None:
     count = parser.parse_args().requests
     chance = random.Random(1)
     with tempfile.TemporaryDirectory() as folder, running_system(Path(folder), servers=True) as system:
-        found = []
+        latencies = []
         for number in range(count + 1):
             time.sleep(chance.uniform(0, _TURN_SECONDS))
-            found.append(parts(system, request(system)))
-            print(("cold  " if number == 0 else f"{number:4}  ") + line(found[-1]), flush=True)
+            latencies.append(parts(system, request(system)))
+            print(("cold  " if number == 0 else f"{number:4}  ") + line(latencies[-1]), flush=True)
     print(
         f"\nload {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; seconds of each part\n      {'':6}", end=""
     )
     print("  ".join(f"{name:>9}" for name in PARTS))
     for name, of in (("p50", statistics.median), ("min", min), ("max", max)):
-        print(f"{name:6}      " + line([of(part) for part in zip(*found[1:], strict=True)]))
+        print(f"{name:6}      " + line([of(part) for part in zip(*latencies[1:], strict=True)]))
 
 
 def request(system: System) -> Job:
@@ -62,7 +62,7 @@ def request(system: System) -> Job:
     with Ledger(system.url) as ledger:
         while (job := ledger.get(id)).status is not Status.COMPLETED:
             if job.status is Status.FAILED or time.monotonic() > deadline:
-                sys.exit(f"The request is {job.status}: {job.error_message}\n{system.told()}")
+                sys.exit(f"The request is {job.status}: {job.error_message}\n{system.logs()}")
             time.sleep(0.1)
     return job
 

@@ -44,9 +44,9 @@ def export(name: str, url: str, folder: Path, options: Mapping[str, Any]) -> dic
     def timed(*arguments: Any) -> Any:
         nonlocal proof
         started = time.perf_counter()
-        found = count_and_totals(*arguments)
+        totals = count_and_totals(*arguments)
         proof += time.perf_counter() - started
-        return found
+        return totals
 
     table.count_and_totals = timed
     with Laps() as lap:

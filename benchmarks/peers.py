@@ -109,9 +109,9 @@ def _rows(url: str, columns: tuple[str, ...] = ()) -> Iterator[Any]:
     import sqlalchemy as sa
 
     engine = sa.create_engine(url)
-    wanted = ", ".join(columns) or "*"
+    selected = ", ".join(columns) or "*"
     with engine.connect().execution_options(yield_per=BATCH) as connection:
-        yield from connection.execute(sa.text(f"SELECT {wanted} FROM orders ORDER BY id")).partitions(BATCH)
+        yield from connection.execute(sa.text(f"SELECT {selected} FROM orders ORDER BY id")).partitions(BATCH)
     engine.dispose()
 
 

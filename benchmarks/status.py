@@ -77,15 +77,15 @@ def measure_status(seconds: int, connections: int, profile: bool) -> None:
                 os.sched_setaffinity(int(thread), {0})
             _load(address, token, 2, connections)  # warm
             before, database_before = _cpu_seconds(process.pid), _database_cpu_seconds(url)
-            told = _load(address, token, seconds, connections)
+            polling = _load(address, token, seconds, connections)
             spent = _cpu_seconds(process.pid) - before
             database_spent = _database_cpu_seconds(url) - database_before
         finally:
             process.terminate()
             process.wait(20)
-    count = int(re.findall(r"(\d+) requests in", told)[0])
-    errors = re.findall(r"(?:Socket errors|Non-2xx).*", told)
-    latency = dict(re.findall(r"(50|90|99)%\s+(\S+)", told))
+    count = int(re.findall(r"(\d+) requests in", polling)[0])
+    errors = re.findall(r"(?:Socket errors|Non-2xx).*", polling)
+    latency = dict(re.findall(r"(50|90|99)%\s+(\S+)", polling))
     print(
         f"load {os.getloadavg()[0]:.1f}; {connections} connections: {count / seconds:,.0f} calls a second, "
         f"p50 {latency['50']}, p90 {latency['90']}, p99 {latency['99']}, errors {errors or 'none'}; "

@@ -51,7 +51,7 @@ def main() -> None:
         print(json.dumps(measure(*arguments.one, options)))
         return
     cases = plan(arguments.formats, arguments.rows, peers=not arguments.no_peers)
-    found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
+    results: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
     from benchmarks.orders import database
 
     with database(sorted({rows for _, _, rows in cases}), arguments.server) as urls:
@@ -63,8 +63,8 @@ def main() -> None:
                 if done.returncode:
                     print(f"{who} failed on {format}", file=sys.stderr)
                 else:
-                    found[who, format, rows].append(json.loads(done.stdout))
-    show(found)
+                    results[who, format, rows].append(json.loads(done.stdout))
+    show(results)
 
 
 def plan(formats: list[str], rows: int, peers: bool) -> list[Case]:
@@ -87,11 +87,11 @@ def measure(who: str, format: str, url: str, options: dict[str, Any]) -> dict[st
             import_module(module)
         started = time.perf_counter(), time.process_time()
         if who == OURS:
-            found = export(format, url, folder, options)
+            result = export(format, url, folder, options)
         else:
-            found = {"bytes": PEERS[who].write(url, folder).stat().st_size}
+            result = {"bytes": PEERS[who].write(url, folder).stat().st_size}
         wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    return {**found, "wall": wall, "cpu": cpu, "mb": peak_megabytes()}
+    return {**result, "wall": wall, "cpu": cpu, "mb": peak_megabytes()}
 
 
 def modules(who: str, format: str) -> tuple[str, ...]:
@@ -112,10 +112,10 @@ def modules(who: str, format: str) -> tuple[str, ...]:
 _FIGURES = ("wall", "cpu", "mb", "bytes", "proof")
 
 
-def show(found: dict[Case, list[dict[str, Any]]]) -> None:
+def show(results: dict[Case, list[dict[str, Any]]]) -> None:
     medians = {
         case: {key: statistics.median(run.get(key, 0.0) for run in runs) for key in _FIGURES}
-        for case, runs in found.items()
+        for case, runs in results.items()
         if runs
     }
     print(f"{'format':8} {'who':12} {'rows':>9} {'wall':>7} {'cpu':>7} {'MB':>5} {'file MB':>8}  ratio")
@@ -135,7 +135,7 @@ def show(found: dict[Case, list[dict[str, Any]]]) -> None:
             f"{one['bytes'] / 1e6:8.1f}  {note}"
         )
         if who == OURS:
-            stages = found[who, format, rows][-1]["stages"]
+            stages = results[who, format, rows][-1]["stages"]
             print(
                 "         "
                 + "  ".join(

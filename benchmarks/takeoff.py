@@ -49,20 +49,20 @@ def main() -> None:
     names = arguments.formats + [PEER] * ("ost" in arguments.formats)
     print(f"{'rows':>8} {'format':8}" + "".join(f"{stage:>10}" for stage in STAGES) + "   MB")
     for rows in arguments.rows:
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         with database(rows, arguments.postgresql) as url:
             for _ in range(arguments.rounds):
                 for name in names:
                     command = [sys.executable, __file__, "--one", name, url]
                     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                    found[name].append(json.loads(done.stdout))
-        show(found)
+                    results[name].append(json.loads(done.stdout))
+        show(results)
 
 
-def show(found: dict[str, list[dict[str, float]]]) -> None:
+def show(results: dict[str, list[dict[str, float]]]) -> None:
     medians = {
         name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        for name, runs in found.items()
+        for name, runs in results.items()
     }
     for name, one in medians.items():
         stages = "".join(f"{one[stage]:10.2f}" if stage in one else " " * 10 for stage in STAGES)
@@ -103,11 +103,11 @@ def measure(name: str, url: str) -> dict[str, float]:
         if name == PEER:
             from benchmarks.takeoff_peer import export as write
 
-            found = write(url, Path(temporary) / "export.xml")
+            result = write(url, Path(temporary) / "export.xml")
         else:
-            found = export(name, url, Path(temporary))
+            result = export(name, url, Path(temporary))
         total = time.perf_counter() - started
-    return found | {"total": total, "megabytes": peak_megabytes() - floor}
+    return result | {"total": total, "megabytes": peak_megabytes() - floor}
 
 
 def modules(name: str, url: str) -> tuple[str, ...]:

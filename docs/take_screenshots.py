@@ -166,8 +166,8 @@ def _stacked(images: list[Image.Image]) -> Image.Image:
 
 
 def _pages(pdf: Path) -> int:
-    found = subprocess.run(["pdfinfo", str(pdf)], check=True, capture_output=True, text=True).stdout
-    return int(next(line.split()[1] for line in found.splitlines() if line.startswith("Pages")))
+    info = subprocess.run(["pdfinfo", str(pdf)], check=True, capture_output=True, text=True).stdout
+    return int(next(line.split()[1] for line in info.splitlines() if line.startswith("Pages")))
 
 
 if __name__ == "__main__":

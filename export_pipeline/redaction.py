@@ -67,8 +67,8 @@ def _whole_words(secret: str) -> str:
 
 def remember_credentials(url: str) -> None:
     """Hide the passwords of a URL from now on, in every form that a message may contain."""
-    found = _PASSWORD.match(url)
-    password = found[1] if found else ""
+    credentials = _PASSWORD.match(url)
+    password = credentials[1] if credentials else ""
     # Drivers may take the part of a password after an @ for the beginning of the host.
     tails = [f"{password[match.end() :]}@" for match in re.finditer(r"[@/?#]", password)]
     heads = [password[: match.start()] for match in re.finditer("@", password)]  # the last @ is a parameter's

@@ -449,9 +449,9 @@ def load_settings() -> Settings:
         file = ENV_FILE.read_bytes() if ENV_FILE.is_file() else None
         settings = _parse(frozenset(os.environ.items()), file, Path.cwd(), _default_store())
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        problems = error.errors(include_url=False)
         # A default that is computed from an invalid setting is not an error itself.
-        first, *others = [one for one in found if one["type"] != "default_factory_not_called"]
+        first, *others = [one for one in problems if one["type"] != "default_factory_not_called"]
         name = f"{_PREFIX}{'_'.join(str(part) for part in first['loc'])}".upper()
         field = Settings.model_fields[str(first["loc"][0])]
         message = _number(field, first["input"]) or first["msg"].removeprefix("Value error, ")

@@ -103,8 +103,8 @@ class Application:
         """The project's export through every stage, held in memory."""
         with open_snapshot(self.url) as snapshot:
             window = Window("until", T0, as_of) if as_of else None
-            wanted = Request("takeoff", shape, {}, project, options({})(**given), window)
-            fetched = in_memory(source.read(snapshot, wanted))
+            request = Request("takeoff", shape, {}, project, options({})(**given), window)
+            fetched = in_memory(source.read(snapshot, request))
         return in_memory(sanitize(in_memory(build(fetched))))
 
     def layout(self, project: str, **given: Any) -> Layout:

@@ -111,10 +111,10 @@ def test_the_demos_file_lies_below_the_working_folder(
         monkeypatch.chdir(tmp_path / name)
         monkeypatch.delenv("EXPORT_SOURCE_URL", raising=False)
         monkeypatch.delenv("EXPORT_JOBS_URL", raising=False)
-        wanted = tmp_path / name / "demo_data" / "applications.db"
+        expected = tmp_path / name / "demo_data" / "applications.db"
         settings = load_settings()
-        assert sqlite_file(parse_database_url(settings.source_url)) == wanted
-        assert sqlite_file(parse_database_url(settings.jobs_url)) == wanted
+        assert sqlite_file(parse_database_url(settings.source_url)) == expected
+        assert sqlite_file(parse_database_url(settings.jobs_url)) == expected
 
 
 @pytest.mark.parametrize("name", ["a?b", "a%41"])

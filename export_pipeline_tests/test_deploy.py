@@ -37,10 +37,10 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, timeout=240
     )
-    said = [
+    messages = [
         line for line in done.stderr.splitlines() if "export-pipeline" in line
     ]  # others are the machine's
-    assert (done.returncode, said) == (0, [])
+    assert (done.returncode, messages) == (0, [])
 
 
 def test_programs_are_those_that_are_installed() -> None:

@@ -62,8 +62,8 @@ def _of_help(group: Any) -> Iterator[str]:
 
 
 def lines() -> list[str]:
-    found = {" ".join(re.split(r" # |\s[|>]|&&", line)[0].split()) for line in shown() if "…" not in line}
-    return sorted(line for line in found if line.split()[0] not in ELSEWHERE)
+    commands = {" ".join(re.split(r" # |\s[|>]|&&", line)[0].split()) for line in shown() if "…" not in line}
+    return sorted(line for line in commands if line.split()[0] not in ELSEWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ class World:
         return filled
 
     def scope(self, dataset: str) -> str:
-        (found,) = self.command("datasets", "--scopes", dataset, "--json").json
-        return str(found["scopes"][0]["scope"])
+        (listed,) = self.command("datasets", "--scopes", dataset, "--json").json
+        return str(listed["scopes"][0]["scope"])
 
     def thing(self, name: str, word: str) -> str:
         """Return the object of a command: a job in a fitting state, its file's key, a copy of the file, a schedule …"""

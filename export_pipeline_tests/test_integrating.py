@@ -122,13 +122,13 @@ def test_the_listener_hears_of_the_end(postgres_url: str) -> None:
     names: dict[str, Any] = {}
     exec(example, names)
     plain = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    told: list[tuple[str, str]] = []
+    notices: list[tuple[str, str]] = []
     heard = threading.Event()
 
     def listen() -> None:
         with suppress(psycopg2.OperationalError):  # the test ends its connection
             for one in names["ended_exports"](plain):
-                told.append(one)
+                notices.append(one)
                 heard.set()
 
     threading.Thread(target=listen, daemon=True).start()
@@ -142,7 +142,7 @@ def test_the_listener_hears_of_the_end(postgres_url: str) -> None:
         job = ledger.request("records", "csv")
         ledger.canceled(job.id)
     assert heard.wait(240)
-    assert told == [(job.id, "canceled")]
+    assert notices == [(job.id, "canceled")]
     database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN export_ended'")
     database.close()
 

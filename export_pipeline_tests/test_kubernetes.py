@@ -201,8 +201,10 @@ def test_runs_use_the_image_of_the_code_server(tmp_path: Path) -> None:
     for name, pod in pods(build(tmp_path)).items():
         (container,) = pod["spec"]["containers"]
         assert container["image"] == "registry.example.org/exports:v7", name
-        told = [each["value"] for each in container.get("env", []) if each["name"] == "DAGSTER_CURRENT_IMAGE"]
-        assert told == (["registry.example.org/exports:v7"] if name == "code-server" else [])
+        images = [
+            each["value"] for each in container.get("env", []) if each["name"] == "DAGSTER_CURRENT_IMAGE"
+        ]
+        assert images == (["registry.example.org/exports:v7"] if name == "code-server" else [])
 
 
 def test_launchers_of_the_documentation_take_their_config() -> None:

@@ -50,8 +50,8 @@ def test_every_command_setting_and_file_that_is_named_exists(
         named = arguments[:2] if arguments[0] == "schedules" else arguments[:1]
         capsys.readouterr()
         assert cli.run([*named, "--help"]) == 0, line
-        told = capsys.readouterr().out
-        assert all(argument in told for argument in arguments if argument.startswith("--")), line
+        output = capsys.readouterr().out
+        assert all(argument in output for argument in arguments if argument.startswith("--")), line
     names = set(re.findall(r"EXPORT_[A-Z0-9_]+", PAGE))
     assert names <= {f"EXPORT_{name.upper()}" for name in Settings.model_fields}
     assert all((ROOT / "docs" / link).exists() for link in re.findall(r"\]\((\.\./[^)]+)\)", PAGE))
@@ -157,13 +157,13 @@ def test_every_column_of_a_schedule_that_people_choose_is_named() -> None:
     assert chosen is not None
     named = set(re.findall(r"[a-z_]+", chosen[0]))
     assert named == {*EDITABLE, "active", "since"}
-    told = {
+    columns = {
         name
         for line in PAGE.splitlines()
         if line.startswith("| `")
         for name in re.findall(r"`([a-z_]+)`", line)
     }
-    assert told >= named - {"dataset", "format", "scope"}
+    assert columns >= named - {"dataset", "format", "scope"}
 
 
 def test_every_figure_of_the_scrape_is_there(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _SEARCHING = ("search", "finditer", "findall", "sub", "split")
 
 def _patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
     """Return the patterns of all modules, with the ways in which they are used."""
-    found: dict[str, tuple[re.Pattern[Any], set[str]]] = {}
+    patterns: dict[str, tuple[re.Pattern[Any], set[str]]] = {}
     uses: dict[str, set[str]] = {}
     for path in Path(export_pipeline.__path__[0]).rglob("*.py"):
         for name, way in re.findall(r"\b(\w+)\.(\w+)\(", path.read_text()):
@@ -35,8 +35,11 @@ def _patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, re.Pattern):
                 known = uses.get(name, set()) & {"search", "match", "fullmatch"}
-                found[f"{module.name.removeprefix('export_pipeline.')}.{name}"] = (value, known or {"search"})
-    return found
+                patterns[f"{module.name.removeprefix('export_pipeline.')}.{name}"] = (
+                    value,
+                    known or {"search"},
+                )
+    return patterns
 
 
 PATTERNS = _patterns()

@@ -23,7 +23,7 @@ def test_everything_has_a_default_and_a_description() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "problem"),
     [
         ("EXPORT_SOURCE_URL", f"not a url {SECRET}", "not a database URL"),
         ("EXPORT_SOURCE_URL", "", "not a database URL"),
@@ -40,20 +40,20 @@ def test_everything_has_a_default_and_a_description() -> None:
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
-    assert said in message
+    assert problem in message
     assert "\n" not in message
     assert SECRET not in message
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("EXPORT_RETENTION_DAYS", "abc", "must be a whole number of at least 1, not 'abc'"),
         ("EXPORT_RETENTION_DAYS", "0", "must be a whole number of at least 1, not '0'"),
@@ -63,12 +63,12 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
     ],
 )
 def test_a_wrong_number_is_reported_with_its_limits(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert str(caught.value) == f"{name}: {said}"
+    assert str(caught.value) == f"{name}: {message}"
 
 
 @pytest.mark.parametrize("name", ["EXPORT_SOURCE_URL", "EXPORT_JOBS_URL"])

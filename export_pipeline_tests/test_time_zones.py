@@ -50,11 +50,11 @@ def test_the_nearest_name_is_suggested() -> None:
 def test_settings_declarations_and_schedules_refuse_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "is not an IANA time zone"
+    message = "is not an IANA time zone"
     monkeypatch.setenv("EXPORT_TIMEZONE", name)
-    with pytest.raises(Exception, match=said):
+    with pytest.raises(Exception, match=message):
         load_settings()
-    with pytest.raises(ScheduleError, match=said):
+    with pytest.raises(ScheduleError, match=message):
         Schedule("daily", timezone=name)
     for path, value in (
         column(type="timestamp", zone=name),
@@ -62,8 +62,8 @@ def test_settings_declarations_and_schedules_refuse_the_same(
         (("file_zone",), name),
     ):
         (problem,) = refused(changed(path, value)).values()
-        assert said in problem
-    with pytest.raises(ValueError, match=said):
+        assert message in problem
+    with pytest.raises(ValueError, match=message):
         CadenceRule(cron="15 2 * * *", timezone=name, formats=["csv"])
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         TakeoffOptions(zone=name)

@@ -24,7 +24,7 @@ def require_tool(name: str) -> Path:
     Args:
         name: The program's name, e.g. "qpdf", "soffice", "pdftotext".
     """
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    if path is None:
         missing(f"{name} is not installed")
-    return Path(found)
+    return Path(path)

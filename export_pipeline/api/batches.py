@@ -43,24 +43,24 @@ class JobReader:
                 ids = list(waiting)
                 for start in range(0, len(ids), _MAX_IDS):
                     part = ids[start : start + _MAX_IDS]
-                    found: Mapping[str, Job] | Exception
+                    read: Mapping[str, Job] | Exception
                     try:
-                        found = await self._read(part, viewer)
+                        read = await self._read(part, viewer)
                     except Exception as error:  # is that of each call
-                        found = error
+                        read = error
                     for job_id in part:
                         for answer in waiting[job_id]:
-                            _settle(answer, job_id, found)
+                            _settle(answer, job_id, read)
         finally:
             del self._tasks[viewer]
 
 
-def _settle(answer: asyncio.Future[Job], job_id: str, found: Mapping[str, Job] | Exception) -> None:
+def _settle(answer: asyncio.Future[Job], job_id: str, read: Mapping[str, Job] | Exception) -> None:
     if answer.done():  # its client has gone
         return
-    if isinstance(found, Exception):
-        answer.set_exception(found)
-    elif job_id in found:
-        answer.set_result(found[job_id])
+    if isinstance(read, Exception):
+        answer.set_exception(read)
+    elif job_id in read:
+        answer.set_result(read[job_id])
     else:
         answer.set_exception(UnknownJobError(job_id))

@@ -128,8 +128,8 @@ async def _authenticated(request: Request, service: Service, token: str | None) 
 
 def _caller_of(app: Any, service: Service, token: str) -> Caller | None:
     if not token.startswith(_KEY):
-        found: Caller | None = app.state.tokens.caller_of(token) if app.state.tokens is not None else None
-        return found
+        caller: Caller | None = app.state.tokens.caller_of(token) if app.state.tokens is not None else None
+        return caller
     key = authenticate(service.engine, token)
     if key is None:
         return None

@@ -138,13 +138,13 @@ async def list_dataset_scopes(
     def find() -> list[Scope]:
         with translate_source_errors():
             there = service.scopes.of(dataset)
-        found = [
+        matches = [
             Scope(id=id, name=text)
             for id, text in there.items()
             if (caller.scopes is None or id in caller.scopes)
             and (q.casefold() in id.casefold() or q.casefold() in text.casefold())
         ]
-        return sorted(found, key=lambda scope: (scope.name, scope.id))[:limit]
+        return sorted(matches, key=lambda scope: (scope.name, scope.id))[:limit]
 
     return ScopeList(data=await service.run(find))
 
@@ -155,10 +155,10 @@ async def find_dataset(service: Service, caller: Caller, name: str) -> Dataset:
     Raises:
         Problem: there is none that the caller may see.
     """
-    found = (await service.run(lambda: caller.visible(service.datasets))).get(name)
-    if found is None:
+    dataset = (await service.run(lambda: caller.visible(service.datasets))).get(name)
+    if dataset is None:
         raise not_found(f"dataset {name!r}")
-    return found
+    return dataset
 
 
 def request_schema(dataset: Dataset) -> dict[str, Any]:

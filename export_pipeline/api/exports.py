@@ -145,7 +145,7 @@ async def list_exports(
     def find() -> tuple[list[Job], str | None]:
         secret = service.cursor_secret
         after = read_cursor(secret, cursor, *about) if cursor is not None else None
-        found = service.ledger.find(
+        listed = service.ledger.find(
             viewer,
             status=status,
             dataset=dataset,
@@ -154,10 +154,10 @@ async def list_exports(
             limit=limit + 1,
             after=after,
         )
-        if len(found) <= limit:
-            return found, None
-        last = found[limit - 1]
-        return found[:limit], write_cursor(secret, Place(last.created_at, last.id), *about)
+        if len(listed) <= limit:
+            return listed, None
+        last = listed[limit - 1]
+        return listed[:limit], write_cursor(secret, Place(last.created_at, last.id), *about)
 
     jobs, following = await service.run(find)
     return ExportList(data=[Export.of(job) for job in jobs], next=following)
@@ -352,8 +352,8 @@ async def resolve_scope(service: Service, caller: Caller, dataset: str, given: s
         return None
 
     def find() -> str | None:
-        found = caller.visible(service.datasets).get(dataset)
-        return service.scope_id(found, given, caller.scopes)
+        known = caller.visible(service.datasets).get(dataset)
+        return service.scope_id(known, given, caller.scopes)
 
     try:
         return await service.run(find)
@@ -389,5 +389,5 @@ def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> F
 
 def _waits(prefer: str | None) -> int:
     """Return the seconds of `Prefer: wait=…` (RFC 7240)."""
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})", prefer or "")
-    return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
+    wait = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})", prefer or "")
+    return min(int(wait[1]), MAX_WAIT_SECONDS) if wait else 0

@@ -124,9 +124,9 @@ async def _find_or_make(
     del row["recipients"]
     dataset = service.datasets[asked.dataset]
     if dataset.reuse_within is not None:
-        found = await service.run(_reuse, service, row, dataset.reuse_within)
-        if found is not None:
-            return found
+        reused = await service.run(_reuse, service, row, dataset.reuse_within)
+        if reused is not None:
+            return reused
     request = InlineRequest(str(uuid.uuid4()), row, config_of(dataset, asked))
     try:
         file, content = await service.run_inline(pool.run, request)
@@ -186,16 +186,16 @@ async def _chunks(content: BinaryIO, opened: ExitStack) -> AsyncIterator[bytes]:
 
 
 def _filters(parameters: list[tuple[str, str]]) -> dict[str, Any]:
-    found: dict[str, dict[str, Any]] = {}
+    filters: dict[str, dict[str, Any]] = {}
     for key, value in parameters:
         if not key.startswith("filter."):
             continue
         name, _, operator = key.removeprefix("filter.").rpartition(".")
         try:
-            add_filter(found, name or operator, operator, value)
+            add_filter(filters, name or operator, operator, value)
         except ValueError as error:
             raise invalid_parameter(key, f"{key[:100]}: {error}") from None
-    return found
+    return filters
 
 
 def _names(text: str | None) -> list[str] | None:

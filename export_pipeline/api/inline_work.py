@@ -111,13 +111,13 @@ class InlineMaker:
             rendered = format.render(layout, cast(BinaryIO, _Bounded(upload)), options)
             upload.finish()
             seconds = time.monotonic() - started
-            found = format.read_back(upload.path, options)
-            _, wrong = compare_totals(proof, found)
-            if wrong or not rows_agree(proof, rendered, found):
+            facts = format.read_back(upload.path, options)
+            _, wrong = compare_totals(proof, facts)
+            if wrong or not rows_agree(proof, rendered, facts):
                 what = f"{data.dataset} as {format.name}"
-                raise NotProvenError(f"{what}: {sorted(wrong) or found.problems or 'the number of rows'}")
+                raise NotProvenError(f"{what}: {sorted(wrong) or facts.problems or 'the number of rows'}")
             file = describe_file(
-                Rendering(store, upload, data, layout, options, proof, rendered, found),
+                Rendering(store, upload, data, layout, options, proof, rendered, facts),
                 format,
                 self._datasets[data.dataset],
                 cadence=ON_DEMAND,

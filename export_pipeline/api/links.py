@@ -182,12 +182,12 @@ async def _opened(service: Services, token: str) -> tuple[Job, Link]:
     Raises:
         Problem: there is no such link, or it is dead.
     """
-    found = await service.run(open_link, service.engine, token)
-    if found is None:
+    opened = await service.run(open_link, service.engine, token)
+    if opened is None:
         raise Problem(
             404, "not_found", "There is no such link; copy its whole address, or ask for a new one."
         )
-    link, job, is_alive = found
+    link, job, is_alive = opened
     if not is_alive:
         raise _dead()
     return job, link

@@ -101,18 +101,18 @@ class TokenVerifier:
     def _fetch(self) -> Mapping[str, jwt.PyJWK]:
         url = self._settings.oidc_jwks_url
         if url is None:
-            found = _get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-            if found["issuer"] != self._issuer:
+            configuration = _get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
+            if configuration["issuer"] != self._issuer:
                 raise ValueError("another issuer answers")
-            url = str(found["jwks_uri"])
+            url = str(configuration["jwks_uri"])
         keys = jwt.PyJWKSet.from_dict(_get(url)).keys
         return {key.key_id or "": key for key in keys}
 
 
 def _get(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(url, timeout=_FETCH_SECONDS) as answer:
-        found: dict[str, Any] = json.loads(answer.read(1 << 20))
-    return found
+        document: dict[str, Any] = json.loads(answer.read(1 << 20))
+    return document
 
 
 def _scopes(claim: object) -> Sequence[str | None] | None:

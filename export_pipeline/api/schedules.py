@@ -157,10 +157,10 @@ async def list_schedules(
     active: bool | None = None,
 ) -> ScheduleList:
     """List the schedules that the caller may see."""
-    found = await service.run(
+    listed = await service.run(
         editing.list_schedules, service.engine, caller.viewer, dataset=dataset, active=active
     )
-    return ScheduleList(data=[_shown(schedule) for schedule in found])
+    return ScheduleList(data=[_shown(schedule) for schedule in listed])
 
 
 @router.post("", status_code=201, responses=responses(404, 413, 422))
@@ -190,9 +190,9 @@ async def get_schedule(
     schedule_id: ScheduleId, response: Response, service: Services, caller: ScheduleReader
 ) -> Schedule:
     """Return a schedule, with an `ETag` for changing it."""
-    found = await service.run(_found, service, schedule_id, caller)
-    response.headers["ETag"] = _etag(found)
-    return _shown(found)
+    schedule = await service.run(_schedule, service, schedule_id, caller)
+    response.headers["ETag"] = _etag(schedule)
+    return _shown(schedule)
 
 
 @router.patch("/{schedule_id}", responses=responses(404, 412, 413, 422, 428))
@@ -209,7 +209,7 @@ async def change_schedule(
 
     def change() -> ScheduledExport:
         with _translated():
-            was = _found(service, schedule_id, caller)
+            was = _schedule(service, schedule_id, caller)
             _require_match(if_match, was)
             check = _check_for(service, caller, was.dataset)
             made = editing.update_schedule(
@@ -241,7 +241,7 @@ async def delete_schedule(
     def delete() -> None:
         with _translated():
             if if_match is not None:
-                _require_match(if_match, _found(service, schedule_id, caller))
+                _require_match(if_match, _schedule(service, schedule_id, caller))
             editing.delete_schedule(service.engine, schedule_id, caller.viewer)
 
     await service.run(delete)
@@ -268,7 +268,7 @@ async def run_schedule(
     return Export.of(job)
 
 
-def _found(service: Service, schedule_id: str, caller: Caller) -> ScheduledExport:
+def _schedule(service: Service, schedule_id: str, caller: Caller) -> ScheduledExport:
     with _translated():
         return editing.get_schedule(service.engine, schedule_id, caller.viewer)
 

@@ -20,20 +20,20 @@ MailId = Annotated[str, Path(max_length=100, description="Random id of a mail, f
 @pages.get("/{mail_id}", response_class=HTMLResponse)
 async def ask_to_unsubscribe(mail_id: MailId, request: Request, service: Services) -> HTMLResponse:
     """Ask whether to end the mails. Programs that open each link of a mail change nothing."""
-    found = await service.run(find_subscription, service.engine, mail_id)
-    if found is None:
+    subscription = await service.run(find_subscription, service.engine, mail_id)
+    if subscription is None:
         return _gone(request)
-    _, recipient, dataset = found
+    _, recipient, dataset = subscription
     return render_page("unsubscribe", recipient=recipient, dataset=dataset, done=False)
 
 
 @pages.post("/{mail_id}", response_class=HTMLResponse)
 async def end_subscription(mail_id: MailId, request: Request, service: Services) -> HTMLResponse:
     """End the mails: the button of the page, or of a mail program (RFC 8058). Twice changes nothing."""
-    found = await service.run(find_subscription, service.engine, mail_id)
-    if found is None:
+    known = await service.run(find_subscription, service.engine, mail_id)
+    if known is None:
         return _gone(request)
-    subscription, recipient, dataset = found
+    subscription, recipient, dataset = known
     await service.run(unsubscribe, service.engine, subscription, recipient)
     return render_page("unsubscribe", recipient=recipient, dataset=dataset, done=True)
 

@@ -115,8 +115,8 @@ class WebhookDeliveryList(BaseModel):
 @router.get("")
 async def list_webhooks(service: Services, caller: WebhookReader) -> WebhookList:
     """List the webhooks that the caller may see."""
-    found = await service.run(endpoints.find_webhooks, service.engine, caller.viewer)
-    return WebhookList(data=[_shown(one) for one in found])
+    listed = await service.run(endpoints.find_webhooks, service.engine, caller.viewer)
+    return WebhookList(data=[_shown(one) for one in listed])
 
 
 @router.post("", status_code=201, responses=responses(404, 409, 422))
@@ -148,7 +148,7 @@ async def create_webhook(
 @router.get("/{webhook_id}", responses=responses(404))
 async def get_webhook(webhook_id: WebhookId, service: Services, caller: WebhookReader) -> Webhook:
     """Return a webhook."""
-    return _shown(await service.run(_found, service, webhook_id, caller))
+    return _shown(await service.run(_webhook, service, webhook_id, caller))
 
 
 @router.patch("/{webhook_id}", responses=responses(404, 409, 422))
@@ -196,7 +196,7 @@ async def send_webhook_test(
     from export_pipeline.delivery.webhooks.send import send_test  # its HTTP client has 5 MB
 
     def send() -> WebhookDelivery:
-        webhook = _found(service, webhook_id, caller)
+        webhook = _webhook(service, webhook_id, caller)
         with translate_webhook_errors():
             sent = send_test(service.engine, service.settings, webhook)
         return _delivery(sent)
@@ -215,7 +215,7 @@ async def list_webhook_deliveries(
     """List deliveries of a webhook, newest first."""
 
     def find() -> list[WebhookDelivery]:
-        webhook = _found(service, webhook_id, caller)
+        webhook = _webhook(service, webhook_id, caller)
         return [_delivery(one) for one in find_deliveries(service.engine, [webhook.id], status or (), limit)]
 
     return WebhookDeliveryList(data=await service.run(find))
@@ -279,7 +279,7 @@ def _check_range(body: WebhookRequest, caller: Caller) -> None:
         raise Problem(422, "unknown_dataset", message, [FieldProblem(("dataset",), message, caller.datasets)])
 
 
-def _found(service: Services, webhook_id: str, caller: Caller) -> endpoints.Webhook:
+def _webhook(service: Services, webhook_id: str, caller: Caller) -> endpoints.Webhook:
     with translate_webhook_errors():
         return endpoints.get_webhook(service.engine, webhook_id, caller.viewer)
 

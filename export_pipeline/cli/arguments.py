@@ -15,19 +15,19 @@ def options(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a string has no `=`.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts:
         left, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option {text}: write it as NAME=VALUE.")
         name, _, field = (part.strip() for part in left.partition("."))
         if not field:
-            found[name] = value
-        elif isinstance(fields := found.setdefault(name, {}), dict):
+            values[name] = value
+        elif isinstance(fields := values.setdefault(name, {}), dict):
             fields[field] = value
         else:
             raise UserError(f"--option {text}: {name} is given as a whole already.")
-    return found
+    return values
 
 
 def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -43,14 +43,14 @@ def filters(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: a string has no `=`, repeats a filter, or has an unmatched quote.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for text in texts:
         left, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--filter {text}: write it as NAME=VALUE or NAME:OPERATOR=VALUE.")
         name, _, operator = (part.strip() for part in left.partition(":"))
         try:
-            add_filter(found, name, operator or "equals", value)
+            add_filter(by_name, name, operator or "equals", value)
         except ValueError as error:
             raise UserError(f"--filter {text[:200]}: {error}") from None
-    return found
+    return by_name

@@ -66,14 +66,14 @@ def datasets(
         return
     chosen = [dataset_of(scopes)] if scopes else list(declared().values())
     there = scopes_of(load_settings(), chosen[0]) if scopes and chosen[0].scoped else {}
-    found = [ScopeOutput(id, name) for id, name in there.items()] if scopes else None
+    listed = [ScopeOutput(id, name) for id, name in there.items()] if scopes else None
     rows = [
         DatasetOutput(
             dataset=dataset.dataset,
             description=dataset.attributes.description,
             formats=list(dataset.formats),
             cadences=[ON_DEMAND, *dataset.attributes.cadences.named()],
-            scopes=found,
+            scopes=listed,
         )
         for dataset in chosen
     ]
@@ -81,8 +81,8 @@ def datasets(
         print_json(rows)
     elif scopes and not chosen[0].scoped:
         typer.echo(f"{scopes} has no scopes: export it without --scope.")
-    elif found is not None:
-        print_lines(list(map(fields_of, found)))  # an id that is wrapped cannot be copied
+    elif listed is not None:
+        print_lines(list(map(fields_of, listed)))  # an id that is wrapped cannot be copied
     else:
         print_table([{k: v for k, v in fields_of(row).items() if k != "scopes"} for row in rows])
 
@@ -122,21 +122,23 @@ def introspect(
     from export_pipeline.sources.introspection.introspect import introspect as inspect_table
 
     settings = load_settings()
-    found = inspect_table(
+    introspected = inspect_table(
         settings.source_url, table, dataset=name, statement_timeout=settings.statement_timeout_seconds
     )
     try:
-        check_yaml(found.yaml)
+        check_yaml(introspected.yaml)
     except DefsYamlError as error:
         raise UserError(str(error)) from None
     if not write:
-        typer.echo(found.yaml, nl=False)
+        typer.echo(introspected.yaml, nl=False)
         return
-    path = defs_folder() / found.dataset / "defs.yaml"
+    path = defs_folder() / introspected.dataset / "defs.yaml"
     if path.parent.exists():
-        raise UserError(f"There is a dataset {found.dataset} already, in {path.parent}; choose a --name.")
+        raise UserError(
+            f"There is a dataset {introspected.dataset} already, in {path.parent}; choose a --name."
+        )
     with usual_umask():  # the service's user may be another one
         path.parent.mkdir(parents=True)
-        path.write_text(found.yaml, encoding="utf-8")
+        path.write_text(introspected.yaml, encoding="utf-8")
     typer.echo(f"Wrote {path}")
-    typer.echo(f"Export it: export-pipeline request {found.dataset} --format csv,excel")
+    typer.echo(f"Export it: export-pipeline request {introspected.dataset} --format csv,excel")

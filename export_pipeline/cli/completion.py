@@ -63,8 +63,8 @@ def complete_scope(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, s
 
     if (dataset := _dataset_before(ctx)) and dataset.scoped:
         scopes = scopes_of(load_settings(), dataset).items()
-        found = ((id, printable(name)) for id, name in scopes if incomplete in id or incomplete in name)
-        yield from islice(found, _MAX_SCOPES)
+        matches = ((id, printable(name)) for id, name in scopes if incomplete in id or incomplete in name)
+        yield from islice(matches, _MAX_SCOPES)
 
 
 def _dataset_before(ctx: typer.Context) -> Dataset | None:

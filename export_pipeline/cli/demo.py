@@ -152,6 +152,6 @@ def _print_next(folder: Path) -> None:
     near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     typer.echo(f"\n{sum(path.is_file() for path in folder.rglob('*'))} files are in {near}. Open first:")
     for dataset, extension in _FIRST:
-        found = sorted((folder / dataset).glob(f"*{extension}"), key=lambda path: path.stat().st_size)
-        typer.echo("".join(f"  {near / dataset / path.name}" for path in found[-1:]))
+        files = sorted((folder / dataset).glob(f"*{extension}"), key=lambda path: path.stat().st_size)
+        typer.echo("".join(f"  {near / dataset / path.name}" for path in files[-1:]))
     typer.echo("Next: `make dev` starts the UI; `export-pipeline datasets` lists what you can export.")

@@ -91,12 +91,12 @@ def jobs(
         if follow:
             watch(lambda: _under_way_first(ledger, viewer, status or list(Status), dataset, limit))
             return
-        found = ledger.find(viewer, status=status, dataset=dataset, limit=limit)
-        leases = ledger.leases([job.run_id for job in found if job.run_id])
+        listed = ledger.find(viewer, status=status, dataset=dataset, limit=limit)
+        leases = ledger.leases([job.run_id for job in listed if job.run_id])
     if as_json:
-        print_json(found)
+        print_json(listed)
     else:
-        print_lines([row_of(job, leases.get(job.run_id or "")) for job in found])
+        print_lines([row_of(job, leases.get(job.run_id or "")) for job in listed])
 
 
 def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
@@ -278,12 +278,12 @@ def _printable(value: Any) -> Any:
 def _under_way_first(
     ledger: Ledger, viewer: Viewer, statuses: list[Status], dataset: str | None, limit: int
 ) -> list[Job]:
-    found: list[Job] = []
+    listed: list[Job] = []
     for group in ([Status.PROCESSING], [Status.PENDING], ENDED):
         asked = [status for status in group if status in statuses]
-        if asked and len(found) < limit:
-            found += ledger.find(viewer, status=asked, dataset=dataset, limit=limit - len(found))
-    return found
+        if asked and len(listed) < limit:
+            listed += ledger.find(viewer, status=asked, dataset=dataset, limit=limit - len(listed))
+    return listed
 
 
 def _print_job(job: Job, as_json: bool, message: str) -> None:

@@ -61,11 +61,11 @@ def list_(
     Example: `export-pipeline schedules list --dataset records`
     """
     with _engine() as engine:
-        found = editing.list_schedules(engine, viewer_of(viewer_scope), dataset=dataset)
+        listed = editing.list_schedules(engine, viewer_of(viewer_scope), dataset=dataset)
     if as_json:
-        print_json(found)
+        print_json(listed)
     else:
-        print_lines([_row(schedule) for schedule in found])
+        print_lines([_row(schedule) for schedule in listed])
 
 
 @app.command()

@@ -48,8 +48,8 @@ def list_(viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
     Example: `export-pipeline webhooks list --viewer-scope ID`
     """
     with _engine() as engine:
-        found = endpoints.find_webhooks(engine, viewer_of(viewer_scope))
-    print_json(found) if as_json else print_lines([_row(one) for one in found])
+        listed = endpoints.find_webhooks(engine, viewer_of(viewer_scope))
+    print_json(listed) if as_json else print_lines([_row(one) for one in listed])
 
 
 @app.command()
@@ -166,8 +166,8 @@ def deliveries(
         if webhook_id is not None:
             seen = [endpoints.get_webhook(engine, webhook_id, viewer)]
         chosen: list[Any] = status or []
-        found = find_deliveries(engine, [webhook.id for webhook in seen], chosen, limit)
-    print_json(found) if as_json else print_lines([_row_of(one) for one in found])
+        listed = find_deliveries(engine, [webhook.id for webhook in seen], chosen, limit)
+    print_json(listed) if as_json else print_lines([_row_of(one) for one in listed])
 
 
 def _print_secret(webhook: Webhook, secret: str, as_json: bool) -> None:

@@ -54,11 +54,11 @@ def _yaml(table: str, folder: Path) -> str:
     from export_pipeline.sources.introspection.naming import dataset_name
 
     settings = load_settings()
-    found = introspect(
+    introspected = introspect(
         settings.source_url,
         table,
         dataset=dataset_name(folder.name),
         statement_timeout=settings.statement_timeout_seconds,
     )
-    check_yaml(found.yaml)
-    return found.yaml
+    check_yaml(introspected.yaml)
+    return introspected.yaml

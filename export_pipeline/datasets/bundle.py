@@ -48,13 +48,13 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
     members: dict[str, Dataset] = {}
     for position, name in enumerate(attributes.datasets):
         try:
-            found = load(name)
+            dataset = load(name)
         except Exception as error:
             message = f"dataset {name!r} cannot be loaded from {name}/defs.yaml: {error}"
             raise error_at("BundleExport", {("datasets", position): message}) from error
-        if not isinstance(found, Dataset):
+        if not isinstance(dataset, Dataset):
             raise error_at("BundleExport", {("datasets", position): f"{name} is no dataset"})
-        members[name] = found
+        members[name] = dataset
     if len({member.scoped for member in members.values()}) > 1:
         names = ", ".join(name for name, member in members.items() if member.scoped)
         message = f"only {names} have scopes: bundle datasets that all have the same, or none"

@@ -29,17 +29,17 @@ def load_datasets() -> dict[str, Dataset]:
         DefsError: a defs.yaml is invalid, two datasets have the same name, or there is none.
     """
     folder = defs_folder()
-    found: dict[str, Dataset] = {}
+    loaded: dict[str, Dataset] = {}
     for file in sorted(folder.rglob("defs.yaml")):
         for dataset in _load_file(file):
-            if dataset.dataset in found:
+            if dataset.dataset in loaded:
                 raise DefsError(f"{file}: two datasets are called {dataset.dataset!r}; rename one.")
-            found[dataset.dataset] = dataset
-    if not found:
+            loaded[dataset.dataset] = dataset
+    if not loaded:
         raise DefsError(
             f"There is no dataset in {folder}; write one with `export-pipeline introspect TABLE --write`."
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(loaded.items()))
 
 
 def _load_file(file: Path) -> Iterator[Dataset]:

@@ -102,7 +102,7 @@ class Rendering:
     options: Any
     proof: Proof
     rendered: Rendered
-    found: FileFacts
+    facts: FileFacts
 
 
 class FileSummary(BaseModel):
@@ -193,7 +193,7 @@ def describe_file(
         personal=format.personal(layout, rendering.options),
         left_out=format.left_out(layout, rendering.options),
         preview=tuple(_preview(table)),
-        totals=dict(_total(proof.amount(name), name, rendering.found) for name in proof.totals),
+        totals=dict(_total(proof.amount(name), name, rendering.facts) for name in proof.totals),
         private_totals=frozenset(amount.column for amount in proof.amounts.values() if amount.is_private),
         options=dict(data.options),
         choices=choices,
@@ -332,8 +332,8 @@ def _scope_name(data: ExportData, labels_scopes: bool) -> str | None:
     return str(data.subject["name"]) if labels_scopes and data.subject.get("name") else None
 
 
-def _total(amount: Amount, name: str, found: FileFacts) -> tuple[str, ColumnTotal]:
-    total = found.totals.get(name, 0.0)
+def _total(amount: Amount, name: str, facts: FileFacts) -> tuple[str, ColumnTotal]:
+    total = facts.totals.get(name, 0.0)
     return amount.column, ColumnTotal(
         value=Decimal(amount.value(total)),
         unit=amount.unit,

@@ -48,14 +48,14 @@ def split_values(text: str) -> list[str]:
     values: list[str] = []
     place, more = 0, ","
     while more:
-        found = _VALUE.match(text, place)
-        if found is None:
+        value = _VALUE.match(text, place)
+        if value is None:
             raise ValueError(
                 f"quotes do not pair up at {text[place : place + 40]!r}; put a value with commas "
                 "in double quotes, right between its commas, and write a quote in it twice: "
                 'in="a, b","5"" pipe",plain.'
             )
-        quoted, bare, more = found.groups()
+        quoted, bare, more = value.groups()
         values.append(bare if quoted is None else quoted.replace('""', '"'))
-        place = found.end()
+        place = value.end()
     return values

@@ -127,21 +127,21 @@ def _example_filters(
     spec: Mapping[str, Any], columns: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Yield a filter by a listed value or by a range, as far as the types are known; the best first."""
-    found: list[tuple[int, dict[str, Any]]] = []
+    examples: list[tuple[int, dict[str, Any]]] = []
     for name, filter in spec.get("filters", {}).items():
         column = columns.get(name, {})
         kind = str(filter.get("type") or column.get("type", "text")).partition("(")[0]
         labels = list(column.get("labels") or ())
         operators = filter["operators"]
         if kind == "enum" and labels and "in" in operators:
-            found.append((0, {name: {"in": labels[:2]}}))
+            examples.append((0, {name: {"in": labels[:2]}}))
         elif kind in ("date", "timestamp") and "range" in operators:
-            found.append((1, {name: {"range": {"from": _VALUES[kind]}}}))
+            examples.append((1, {name: {"range": {"from": _VALUES[kind]}}}))
         elif kind in _VALUES and "equals" in operators:
-            found.append((2, {name: {"equals": _VALUES[kind]}}))
+            examples.append((2, {name: {"equals": _VALUES[kind]}}))
         elif "contains" in operators:
-            found.append((3, {name: {"contains": "a"}}))
-    yield from (filter for _, filter in sorted(found, key=lambda one: one[0]))
+            examples.append((3, {name: {"contains": "a"}}))
+    yield from (filter for _, filter in sorted(examples, key=lambda one: one[0]))
 
 
 def _preset(preset: Any) -> str:

@@ -48,7 +48,7 @@ def scope_key(scope: str, name: str | None = None) -> str:
     Raises:
         ValueError: the id is empty or too long. The message continues a sentence that begins with the scope.
     """
-    key = _REFUSED.sub(lambda found: f"%{ord(found[0]):02X}" if found[0] == "." else quote(found[0]), scope)
+    key = _REFUSED.sub(lambda bad: f"%{ord(bad[0]):02X}" if bad[0] == "." else quote(bad[0]), scope)
     if not 0 < (size := len(key.encode())) <= MAX_KEY_BYTES:
         raise ValueError(
             f"takes {size:,} bytes as a partition of Dagster, and 1 to {MAX_KEY_BYTES:,} can be used"
@@ -133,12 +133,14 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
     if _looks_like_id(given, scopes):
         return given
     folded = given.strip().casefold()
-    found = exact or [id for id, name in scopes.items() if name.strip().casefold() == folded]
-    if len(found) > 1:
-        ids = ", ".join(found[:_MAX_LISTED])
-        more = f" and {len(found) - _MAX_LISTED:,} more" if len(found) > _MAX_LISTED else ""
-        raise ScopeNameError(f"{len(found):,} scopes are called {given!r}; give one of the ids {ids}{more}.")
-    return found[0] if found else given
+    matches = exact or [id for id, name in scopes.items() if name.strip().casefold() == folded]
+    if len(matches) > 1:
+        ids = ", ".join(matches[:_MAX_LISTED])
+        more = f" and {len(matches) - _MAX_LISTED:,} more" if len(matches) > _MAX_LISTED else ""
+        raise ScopeNameError(
+            f"{len(matches):,} scopes are called {given!r}; give one of the ids {ids}{more}."
+        )
+    return matches[0] if matches else given
 
 
 def look_up_scope(source: ScopeReader, dataset: Dataset, given: str) -> tuple[str, str | None]:

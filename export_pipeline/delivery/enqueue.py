@@ -225,8 +225,8 @@ def waiting_jobs(engine: sa.Engine, domains: Collection[str]) -> list[Job]:
     with transaction(engine, write=False) as connection:
         now = connection.scalars(sa.select(utc_now())).one()
         rows = connection.execute(jobs_without_mails(now, _MAX_JOBS)).mappings().all()
-    found = [(Job.of({column.name: row[column] for column in jobs.c}), row["empty"]) for row in rows]  # type: ignore[arg-type]
-    return [job for job, empty in found if _pending_recipients(job, domains, empty)]
+    waiting = [(Job.of({column.name: row[column] for column in jobs.c}), row["empty"]) for row in rows]  # type: ignore[arg-type]
+    return [job for job, empty in waiting if _pending_recipients(job, domains, empty)]
 
 
 def _pending_recipients(job: Job, domains: Collection[str], empty: str | None) -> list[str]:

@@ -42,13 +42,13 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
         domains: Allowed domains of recipients; empty for all.
         empty: The schedule's rule for an export without rows: send, skip or say.
     """
-    found: dict[str, Recipient] = {}
+    recipients: dict[str, Recipient] = {}
     for text in _addressees(job):
         try:
             address = parse_address(text)
         except ValueError as error:
             spec = one_line(str(text), _LENGTH)
-            found.setdefault(spec, Recipient(spec, "refused", f"{spec!r} {error}"))
+            recipients.setdefault(spec, Recipient(spec, "refused", f"{spec!r} {error}"))
             continue
         recipient = Recipient(address.spec)
         if domains and address.domain not in domains:
@@ -57,8 +57,8 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
             recipient = Recipient(address.spec, "refused", reason)
         elif job.status is Status.COMPLETED and job.row_count == 0 and empty == "skip":
             recipient = Recipient(address.spec, "skipped", "there were no rows, and the schedule skips those")
-        found.setdefault(address.mailbox, recipient)
-    return list(found.values()) or [Recipient("", "skipped", "nobody to tell")]
+        recipients.setdefault(address.mailbox, recipient)
+    return list(recipients.values()) or [Recipient("", "skipped", "nobody to tell")]
 
 
 def address_of(job: Job, spec: str) -> Address:

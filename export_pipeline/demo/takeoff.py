@@ -277,7 +277,7 @@ class _Filler:
 
     def _totals(self, connection: sa.Connection, conditions: list[dict[str, Any]]) -> None:
         """Store totals and assemblies as the application does: without rejected measurements."""
-        found = connection.execute(
+        rows = connection.execute(
             sa.select(MEASUREMENTS.c.condition_id, sa.func.sum(MEASUREMENTS.c.quantity), sa.func.count())
             .where(
                 MEASUREMENTS.c.is_rejected.is_(False),
@@ -285,7 +285,7 @@ class _Filler:
             )
             .group_by(MEASUREMENTS.c.condition_id)
         ).all()
-        totals = {row[0]: (row[1], row[2]) for row in found}
+        totals = {row[0]: (row[1], row[2]) for row in rows}
         for order, (condition, sample) in enumerate(zip(conditions, self.sample.conditions, strict=True)):
             quantity, count = totals.get(condition["id"], (0.0, 0))
             connection.execute(

@@ -35,10 +35,10 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
     with ThreadPoolExecutor(len(checks), "health") as pool:
         asked = [pool.submit(_all, check) for check in checks]
         # These run in this thread, not in the pool: Dagster keeps state of its own.
-        found = _all(lambda: staging_findings(settings, dagster))
+        findings = _all(lambda: staging_findings(settings, dagster))
         if dagster:
-            found += _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
-        return [finding for answer in asked for finding in answer.result()] + found
+            findings += _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
+        return [finding for answer in asked for finding in answer.result()] + findings
 
 
 def _dagster_findings() -> Iterator[Finding]:
@@ -48,12 +48,12 @@ def _dagster_findings() -> Iterator[Finding]:
 
 
 def _all(check: Check) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
-        found.extend(check())
+        findings.extend(check())
     except Exception as error:  # a broken check must not hide the findings of the others
         reason = hide_credentials(" ".join(str(error).split()))[:300]
-        found.append(
+        findings.append(
             Finding("check_failed", f"A check broke: {type(error).__name__}: {reason}", "Report this.")
         )
-    return found
+    return findings

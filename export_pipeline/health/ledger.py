@@ -98,9 +98,9 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
             "See whether the daemon runs and schedules_sensor is on.",
         ),
     ]
-    for code, found, wrong, do in overdue_rows:
-        if found is not None:
-            yield _late(code, found, f"{wrong} {minutes}", do)
+    for code, lateness, wrong, do in overdue_rows:
+        if lateness is not None:
+            yield _late(code, lateness, f"{wrong} {minutes}", do)
     if (unsure := figures.unsure()) is not None:
         do = "`export-pipeline show ID` names the recipients; `resend ID` may give them a copy."
         yield _late("mails_unsure", unsure, "mails may or may not have arrived", do)

@@ -262,14 +262,14 @@ class Ledger(LeaseKeeper):
             return self._reuse(connection, now, job, within)
 
     def _reuse(self, connection: sa.Connection, now: datetime, job: Job, within: timedelta) -> Job | None:
-        found = find_reusable(connection, job, now, within)
-        if found is None:
+        reusable = find_reusable(connection, job, now, within)
+        if reusable is None:
             return None
         mine = (*self._conditions(job.current), jobs.c.status == Status.PENDING)
         begin = (
             sa.update(jobs)
             .where(*mine)
-            .values(status=Status.PROCESSING, run_id=found.run_id, started_at=utc_now())
+            .values(status=Status.PROCESSING, run_id=reusable.run_id, started_at=utc_now())
         )
         if not connection.execute(begin).rowcount:
             return None
@@ -280,11 +280,11 @@ class Ledger(LeaseKeeper):
                 status=Status.COMPLETED,
                 completed_at=utc_now(),
                 progress_percent=100,
-                **{name: getattr(found, name) for name in REUSED},
+                **{name: getattr(reusable, name) for name in REUSED},
             )
         )
         completed = Job.of(connection.execute(end.returning(*jobs.c)).mappings().one())
-        details = {"reused": found.id, "file_key": found.file_key, "rows": found.row_count}
+        details = {"reused": reusable.id, "file_key": reusable.file_key, "rows": reusable.row_count}
         record_event(connection, completed, EventKind.COMPLETED, None, details)
         return completed
 

@@ -74,10 +74,10 @@ class Reader:
             row = connection.execute(
                 sa.select(jobs).where(jobs.c.id == self._known(job_id), seen_by(viewer))
             ).mappings()
-            found = row.one_or_none()
-        if found is None:
+            job = row.one_or_none()
+        if job is None:
             raise UnknownJobError(job_id)
-        return Job.of(found)
+        return Job.of(job)
 
     def get_all(self, job_ids: Collection[str], viewer: Viewer = OPERATOR) -> dict[str, Job]:
         """Return those of these jobs that exist and that the viewer may see, by the ids that were given."""
@@ -85,11 +85,11 @@ class Reader:
         for job_id in job_ids:
             with suppress(UnknownJobError):
                 known[job_id] = self._known(job_id)
-        found = {
+        visible = {
             job.id: job
             for job in self._jobs(sa.select(jobs).where(jobs.c.id.in_(set(known.values())), seen_by(viewer)))
         }
-        return {job_id: found[id] for job_id, id in known.items() if id in found}
+        return {job_id: visible[id] for job_id, id in known.items() if id in visible}
 
     def find(
         self,
@@ -212,13 +212,13 @@ class Reader:
             LedgerError: the table of the id is empty.
         """
         with self._reading() as connection:
-            found: str | None = connection.scalars(sa.select(deployment.c.id)).first()
-        if found is None:
+            id: str | None = connection.scalars(sa.select(deployment.c.id)).first()
+        if id is None:
             raise LedgerError(
                 "The table export_deployment is empty: bring its row back from a backup, or begin anew by "
                 "`INSERT INTO export_deployment DEFAULT VALUES`; older files without a request then stay."
             )
-        return found
+        return id
 
     def events(self, job_id: str) -> list[Event]:
         """Return the events of a job, in order, even if it was deleted. Empty if the job never existed."""

@@ -58,16 +58,16 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
         check_name="totals",
         asset_key=asset_key,
         description="; ".join(
-            _describe_total(proof.amount(column), total, found, column not in wrong)
-            for column, (found, total, _) in (wrong or compared).items()
+            _describe_total(proof.amount(column), total, in_file, column not in wrong)
+            for column, (in_file, total, _) in (wrong or compared).items()
         ),
         metadata={
             name: value
-            for column, (found, total, tolerance) in compared.items()
+            for column, (in_file, total, tolerance) in compared.items()
             if not (amount := proof.amount(column)).is_private
             for name, value in (
-                (f"total {amount.column}", number_to_plot(amount.value(found))),
-                (f"{amount.column} in file", amount.text(found)),
+                (f"total {amount.column}", number_to_plot(amount.value(in_file))),
+                (f"{amount.column} in file", amount.text(in_file)),
                 (f"{amount.column} in source", amount.text(total)),
                 (f"{amount.column} tolerance", tolerance * 10.0**-amount.minor_digits),
             )
@@ -75,10 +75,10 @@ def _totals(asset_key: dg.AssetKey, proof: Proof, facts: FileFacts) -> dg.AssetC
     )
 
 
-def _describe_total(amount: Amount, total: float, found: float, is_right: bool) -> str:
+def _describe_total(amount: Amount, total: float, read_back: float, is_right: bool) -> str:
     if amount.is_private:
         return f"{amount.column} {'agrees' if is_right else 'does not agree'} with the source"
-    in_file, in_source = amount.text(found), amount.text(total)
+    in_file, in_source = amount.text(read_back), amount.text(total)
     return f"{amount.column} adds up to {in_file} in the file and to {in_source} in the source"
 
 

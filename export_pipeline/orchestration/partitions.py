@@ -162,7 +162,7 @@ def targets(
                 "Choose a partition in the launchpad, or start a backfill over the ones you want."
             )
         return [Target(None, _asked_window(window, timezone))]
-    found = []
+    chosen_targets = []
     chosen: tuple[str, str | None] | None = None
     for key in context.partition_keys:
         by = key.keys_by_dimension if isinstance(key, dg.MultiPartitionKey) else {}
@@ -170,7 +170,7 @@ def targets(
         scope = scope_partition and scope_of_key(scope_partition)
         name = scope_partition and label_of_key(scope_partition)
         if cadence == ON_DEMAND:
-            found.append(Target(scope, _asked_window(window, timezone), name))
+            chosen_targets.append(Target(scope, _asked_window(window, timezone), name))
             continue
         if scoped and scope is None:
             chosen = chosen or chosen_scope()
@@ -183,8 +183,8 @@ def targets(
             scope, name = chosen
         window_name = by.get(WINDOW, key)
         times = window_times(windows_partition(cadence, start, timezone), window_name)
-        found.append(Target(scope, Window(window_name, *times, timezone), name))
-    return found
+        chosen_targets.append(Target(scope, Window(window_name, *times, timezone), name))
+    return chosen_targets
 
 
 def _asked_window(window: Mapping[str, str] | None, timezone: str) -> Window | None:

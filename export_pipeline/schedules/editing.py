@@ -82,7 +82,7 @@ def get_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATOR)
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=False) as connection:
-        return _found(connection, schedule_id, viewer)
+        return _visible(connection, schedule_id, viewer)
 
 
 def create_schedule(
@@ -145,7 +145,7 @@ def update_schedule(
     """
     _known(changes)
     with transaction(engine, write=True) as connection:
-        was = _found(connection, schedule_id, viewer, lock=True)
+        was = _visible(connection, schedule_id, viewer, lock=True)
         if expected is not None:
             expected(was)
         if changes.get("cadence", "cron") != "cron":
@@ -166,7 +166,7 @@ def pause_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERATO
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=True) as connection:
-        was = _found(connection, schedule_id, viewer, lock=True)
+        was = _visible(connection, schedule_id, viewer, lock=True)
         if not was.active and was.problem is None:
             return was
         return _written(connection, replace(was, active=False, next_run=None, problem=None))
@@ -186,7 +186,7 @@ def resume_schedule(
         ScheduleError: the schedule cannot be run; change it first.
     """
     with transaction(engine, write=True) as connection:
-        was = _found(connection, schedule_id, viewer, lock=True)
+        was = _visible(connection, schedule_id, viewer, lock=True)
         if was.active:
             return was
         _check(was, viewer, check)
@@ -202,7 +202,7 @@ def delete_schedule(engine: sa.Engine, schedule_id: str, viewer: Viewer = OPERAT
         UnknownScheduleError: the schedule does not exist, or the viewer may not see it.
     """
     with transaction(engine, write=True) as connection:
-        was = _found(connection, schedule_id, viewer, lock=True)
+        was = _visible(connection, schedule_id, viewer, lock=True)
         connection.execute(sa.delete(schedules).where(schedules.c.id == was.id))
         return was
 
@@ -213,7 +213,7 @@ def _theirs(viewer: Viewer) -> sa.ColumnElement[bool]:
     return theirs if viewer.scopes is None else sa.and_(theirs, ~schedules.c.each_scope)
 
 
-def _found(
+def _visible(
     connection: sa.Connection, schedule_id: str, viewer: Viewer, *, lock: bool = False
 ) -> ScheduledExport:
     known = schedule_id

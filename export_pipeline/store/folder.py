@@ -191,9 +191,9 @@ class FolderStore(Store):
         self._marker.check()
         folder = prefix.rpartition("/")[0]
         start = self.path(folder) if folder else self.root
-        for found in self._walk(start, folder + "/" if folder else ""):
-            if found.key.startswith(prefix):
-                yield found
+        for entry in self._walk(start, folder + "/" if folder else ""):
+            if entry.key.startswith(prefix):
+                yield entry
 
     def _walk(self, folder: Path, key: str) -> Iterator[FileStat]:
         with _translate_errors(f"Cannot list {folder}"):

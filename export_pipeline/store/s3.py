@@ -154,16 +154,16 @@ class S3Store(Store):
                 Bucket=self.bucket, Prefix=self.prefix + prefix
             )
             for page in pages:
-                for found in page.get("Contents", ()):
-                    key = found["Key"].removeprefix(self.prefix)
-                    if not key.startswith(".") and not self._is_removed(found):
-                        yield FileStat(key, found["Size"], found["LastModified"].astimezone(UTC))
+                for object in page.get("Contents", ()):
+                    key = object["Key"].removeprefix(self.prefix)
+                    if not key.startswith(".") and not self._is_removed(object):
+                        yield FileStat(key, object["Size"], object["LastModified"].astimezone(UTC))
 
-    def _is_removed(self, found: Mapping[str, Any]) -> bool:
+    def _is_removed(self, object: Mapping[str, Any]) -> bool:
         """Return whether a listed object is the mark of an interrupted deletion."""
-        if found["Size"] != len(_mark()):
+        if object["Size"] != len(_mark()):
             return False
-        head = self.client.head_object(Bucket=self.bucket, Key=found["Key"])
+        head = self.client.head_object(Bucket=self.bucket, Key=object["Key"])
         return _REMOVED in head["Metadata"]
 
     def delete(self, *keys: str, still: Callable[[], bool] = lambda: True) -> None:
@@ -225,21 +225,21 @@ class S3Store(Store):
             try:
                 # The server's clock may be ahead of ours: a limit of zero means all uploads.
                 old = [
-                    found
-                    for found in list_unfinished(self.client, self.bucket, self.prefix)
-                    if older_than <= timedelta(0) or found.begun < latest
+                    upload
+                    for upload in list_unfinished(self.client, self.bucket, self.prefix)
+                    if older_than <= timedelta(0) or upload.begun < latest
                 ]
             except ClientError as error:
                 if error_code(error) not in NOT_OFFERED:
                     raise
                 return 0
-        files = [found.name.removeprefix(self.prefix).removesuffix(MANIFEST_SUFFIX) for found in old]
+        files = [upload.name.removeprefix(self.prefix).removesuffix(MANIFEST_SUFFIX) for upload in old]
         ours = own(files)
-        removable = [found for found, file in zip(old, files, strict=True) if file in ours]
+        removable = [upload for upload, file in zip(old, files, strict=True) if file in ours]
         if not dry_run:
             with self._errors(f"Cannot clean {self.url}"):
-                for found in removable:
-                    found.abort()
+                for upload in removable:
+                    upload.abort()
         return len(removable)
 
     def check(self) -> str | None:

@@ -158,9 +158,9 @@ class MultipartUpload:
             return None
         upload = cls(target, answer["UploadId"], token)
         try:
-            for found in list_unfinished(target.client, target.bucket, target.name):
-                if found.name == target.name and found.upload_id != upload.upload_id:
-                    found.abort()
+            for older in list_unfinished(target.client, target.bucket, target.name):
+                if older.name == target.name and older.upload_id != upload.upload_id:
+                    older.abort()
         except BaseException as error:
             if not isinstance(error, ClientError) or error_code(error) not in NOT_OFFERED:
                 upload.abort()

@@ -35,16 +35,16 @@ def match_headers(headers: Sequence[str], names: Sequence[Sequence[str]]) -> lis
     Raises:
         ValueError: A header means none of them, or two headers mean the same one.
     """
-    found: list[int] = []
+    indexes: list[int] = []
     for header in headers:
         index = _find(header, names, lambda one: " ".join(one.split()).casefold())
         if index is None:
             known = ", ".join(repr(one[0]) for one in names)
             raise ValueError(f"no column is called {header!r}; there are {known}")
-        if index in found:
-            raise ValueError(f"{headers[found.index(index)]!r} and {header!r} are the same column")
-        found.append(index)
-    return found
+        if index in indexes:
+            raise ValueError(f"{headers[indexes.index(index)]!r} and {header!r} are the same column")
+        indexes.append(index)
+    return indexes
 
 
 def _find(header: str, names: Sequence[Sequence[str]], plain: Callable[[str], str]) -> int | None:

@@ -200,12 +200,12 @@ def _read_holes(types: npt.NDArray[np.int8], sound: Bools, texts: pa.Array) -> H
     owners: list[int] = []
     holes: list[list[float]] = []
     for row in rows.tolist():
-        found = curves.read_holes(texts[row].as_py())
-        if found is None:
+        parsed = curves.read_holes(texts[row].as_py())
+        if parsed is None:
             sound[row] = False
             continue
-        owners += [row] * len(found)
-        holes += found
+        owners += [row] * len(parsed)
+        holes += parsed
     if not holes:
         return Holes()
     offsets = np.cumsum([0, *map(len, holes)])

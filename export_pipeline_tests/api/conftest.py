@@ -38,9 +38,9 @@ def accounts(source_url: str) -> list[str]:
     """The scopes of the dataset `records`."""
     engine = sa.create_engine(source_url)
     with engine.connect() as connection:
-        found = list(connection.scalars(sa.text("SELECT id FROM accounts ORDER BY id")))
+        ids = list(connection.scalars(sa.text("SELECT id FROM accounts ORDER BY id")))
     engine.dispose()
-    return found
+    return ids
 
 
 @pytest.fixture(scope="session")

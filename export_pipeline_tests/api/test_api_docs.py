@@ -127,6 +127,6 @@ def _method(command: str) -> str:
 
 
 def _path(command: str) -> str:
-    found = re.search(r'"\$URL(/[^"?]*)', command)
-    assert found, command
-    return found[1]
+    path = re.search(r'"\$URL(/[^"?]*)', command)
+    assert path, command
+    return path[1]

@@ -58,9 +58,9 @@ def test_no_route_answers_without_a_valid_key_and_its_right(service: Running) ->
         for one in (revoked, expired)
     ]
     wrong, other = service.client("metrics:read"), service.client("exports:read")
-    found = list(routes(service))
-    assert len(found) > 25
-    for method, path in found:
+    answering = list(routes(service))
+    assert len(answering) > 25
+    for method, path in answering:
         # No body and no parameter: who may not call learns nothing of what is wrong with the call.
         for client, expected in (
             (none, 401),
@@ -168,12 +168,12 @@ def test_no_secret_is_in_the_log_and_each_change_has_an_audit_line(
         link.rpartition("/")[2],
     ):
         assert secret.removeprefix("whsec_") not in log
-    told = {
+    credentials = {
         (one["method"], one["path"].replace(made, "ID").replace(hook["id"], "ID"))
         for one in calls
         if "audit" in one
     }
-    assert told == {
+    assert credentials == {
         ("POST", "/v1/webhooks"), ("PATCH", "/v1/webhooks/ID"), ("POST", "/v1/webhooks/ID/test"),
         ("POST", "/v1/exports"), ("POST", "/v1/exports/ID/links"), ("GET", "/d/***"),
         ("GET", "/v1/exports/ID/file"), ("GET", "/v1/exports/ID/manifest"), ("DELETE", "/v1/exports/ID"),

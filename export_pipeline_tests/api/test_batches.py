@@ -36,8 +36,8 @@ def test_calls_at_a_time_share_a_query_and_see_their_own(ledger: Ledger) -> None
             *await asyncio.gather(*(jobs.get(*one) for one in asked), return_exceptions=True),
         ]
 
-    found = asyncio.run(ask())
-    assert [one.id if isinstance(one, Job) else type(one) for one in found] == [
+    pages = asyncio.run(ask())
+    assert [one.id if isinstance(one, Job) else type(one) for one in pages] == [
         mine, mine, other, mine, mine, UnknownJobError, UnknownJobError,
     ]  # fmt: skip
     assert sorted(map(len, queries)) == [1, 2, 3]
@@ -48,10 +48,10 @@ def test_a_call_reads_what_was_written_before_it(ledger: Ledger) -> None:  # noq
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def read(ids: list[str], viewer: Viewer) -> Mapping[str, Job]:
-        found = ledger.get_all(ids, viewer)
+        jobs = ledger.get_all(ids, viewer)
         begun.set()
         await go_on.wait()
-        return found
+        return jobs
 
     async def ask() -> list[str]:
         jobs = JobReader(read)

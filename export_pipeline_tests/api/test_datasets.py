@@ -30,8 +30,8 @@ def test_scopes_are_found_by_id_or_name(service: Running, accounts: list[str]) -
     everybody = client.get("/v1/datasets/records/scopes").json()["data"]
     assert sorted(one["id"] for one in everybody) == accounts
     name = everybody[0]["name"]
-    found = client.get("/v1/datasets/records/scopes", params={"q": name[:4].upper()}).json()["data"]
-    assert everybody[0] in found
+    listed = client.get("/v1/datasets/records/scopes", params={"q": name[:4].upper()}).json()["data"]
+    assert everybody[0] in listed
     assert problem(client.get("/v1/datasets/sellers/scopes")) == (404, "not_found")
 
 

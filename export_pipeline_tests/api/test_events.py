@@ -32,15 +32,15 @@ def test_each_step_is_an_event_and_the_end_is_the_last(service: Running, account
     made = ask(client, accounts[0])["id"]
     with client.stream("GET", f"/v1/exports/{made}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        found = events(answer.iter_lines())
-        assert next(found)["data"]["status"] == "pending"
+        received = events(answer.iter_lines())
+        assert next(received)["data"]["status"] == "pending"
         job = start(service.ledger, made)
-        assert next(found)["data"]["status"] == "processing"
+        assert next(received)["data"]["status"] == "processing"
         service.ledger.progress(Attempt(job.id, job.attempt, job.run_id), "Writing", percent=40, rows=4)
-        data = next(found)["data"]
+        data = next(received)["data"]
         assert (data["progress_percent"], data["progress_step"], data["row_count"]) == (40, "Writing", 4)
         service.ledger.canceled(made)
-        last = list(found)
+        last = list(received)
         assert [event["data"]["status"] for event in last] == ["canceled"]
     again = client.get(f"/v1/exports/{made}/events", headers={"Last-Event-ID": last[0]["id"]})
     assert again.status_code == 204  # so that a browser does not connect again

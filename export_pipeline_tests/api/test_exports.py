@@ -30,10 +30,10 @@ def ask(client: httpx.Client, scope: str, **more: Any) -> dict[str, Any]:
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
-    told = answer.json()
-    assert told["status"] == answer.status_code
-    assert told["request_id"] == answer.headers["x-request-id"]
-    return answer.status_code, told["code"]
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return answer.status_code, problem["code"]
 
 
 def test_an_export_is_asked_for_followed_downloaded_and_deleted(
@@ -160,8 +160,8 @@ def test_a_parameter_that_would_be_dropped_is_refused(
 def test_a_status_may_be_repeated(service: Running, accounts: list[str]) -> None:
     client = service.client()
     made = ask(client, accounts[0])
-    found = client.get("/v1/exports?status=pending&status=failed&dataset=records").json()["data"]
-    assert [one["id"] for one in found] == [made["id"]]
+    listed = client.get("/v1/exports?status=pending&status=failed&dataset=records").json()["data"]
+    assert [one["id"] for one in listed] == [made["id"]]
 
 
 def test_several_formats_are_several_exports(service: Running, accounts: list[str]) -> None:
@@ -217,13 +217,13 @@ def test_lists_have_pages_in_order_and_filters(service: Running, accounts: list[
     client = service.client()
     made = [ask(client, accounts[n % 2])["id"] for n in range(7)]
     service.ledger.canceled(made[0])
-    found, cursor = [], None
+    ids, cursor = [], None
     while True:
         page = client.get("/v1/exports", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
-        found += [one["id"] for one in page["data"]]
+        ids += [one["id"] for one in page["data"]]
         if (cursor := page["next"]) is None:
             break
-    assert found == made[::-1]
+    assert ids == made[::-1]
     canceled = client.get("/v1/exports", params={"status": "canceled"}).json()["data"]
     assert [one["id"] for one in canceled] == [made[0]]
     of_scope = client.get("/v1/exports", params={"scope": accounts[1]}).json()["data"]

@@ -37,9 +37,9 @@ def expected_ids(settings: Settings, account: str, where: str = "1=1") -> list[s
     engine = sa.create_engine(settings.source_url)
     sql = f"SELECT id FROM bookkeeping_records WHERE account_id = :account AND deleted_at IS NULL AND {where} ORDER BY updated_at DESC, id DESC"
     with engine.connect() as connection:
-        found = [str(id) for id in connection.execute(sa.text(sql), {"account": account}).scalars()]
+        ids = [str(id) for id in connection.execute(sa.text(sql), {"account": account}).scalars()]
     engine.dispose()
-    return found
+    return ids
 
 
 def get(
@@ -472,8 +472,8 @@ def test_a_client_that_goes_away_holds_nothing(service: Running, accounts: list[
 
 def open_files(folder: str) -> list[str]:
     """The files of a folder that this process has open."""
-    found = []
+    files = []
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-    return [path for path in found if path.startswith(folder)]
+            files.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [path for path in files if path.startswith(folder)]

@@ -64,15 +64,15 @@ def guarded(settings: Settings, issuer: str) -> Iterator[Running]:
 
 
 def claims(issuer: str, **changes: Any) -> dict[str, Any]:
-    told = {
+    values = {
         "iss": issuer, "aud": "exports", "sub": "u1", "email": "ann@example.org", "exp": time.time() + 60,
         "export_scopes": [],
     }  # fmt: skip
-    return {name: value for name, value in (told | changes).items() if value is not None}
+    return {name: value for name, value in (values | changes).items() if value is not None}
 
 
-def token(told: Mapping[str, Any], key: Any = KEY, algorithm: str = "RS256", kid: str = "one") -> str:
-    return jwt.encode(dict(told), key, algorithm, headers={"kid": kid})
+def token(claims: Mapping[str, Any], key: Any = KEY, algorithm: str = "RS256", kid: str = "one") -> str:
+    return jwt.encode(dict(claims), key, algorithm, headers={"kid": kid})
 
 
 def encoded(part: Mapping[str, Any]) -> str:

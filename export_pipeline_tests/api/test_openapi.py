@@ -53,8 +53,8 @@ def test_no_input_makes_an_answer_that_is_not_documented(service: Running) -> No
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     headers = {"Authorization": f"Bearer {service.key(*RIGHTS, datasets=['records', 'sellers'])}"}
     problems: list[str] = []
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    for result in schema.get_all_operations():
+        operation = result.ok()
 
         @settings(25)
         @given(case=operation.as_strategy())

@@ -99,10 +99,10 @@ class Firefox:
         id = next(self._ids)
         self._connection.send(json.dumps({"id": id, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._connection.recv(60))
-            if told.get("id") == id:
-                assert told["type"] == "success", told
-                return dict(told["result"])
+            reply = json.loads(self._connection.recv(60))
+            if reply.get("id") == id:
+                assert reply["type"] == "success", reply
+                return dict(reply["result"])
 
     def open(self, url: str) -> None:
         self.call("browsingContext.navigate", context=self._page, url=url, wait="complete")

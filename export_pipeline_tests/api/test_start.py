@@ -45,20 +45,20 @@ def started(folder: Path, source_url: str) -> Iterator[tuple[subprocess.Popen[st
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            assert found
-            yield process, found[0]
+            address = re.search(r"http://\S+", process.stdout.readline())
+            assert address
+            yield process, address[0]
         finally:
             process.kill()
 
 
 def children_of(pid: int) -> set[int]:
     """All processes below a process."""
-    found: set[int] = set()
+    ids: set[int] = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (task / "children").read_text().split()):
-            found |= {child} | children_of(child)
-    return found
+            ids |= {child} | children_of(child)
+    return ids
 
 
 def makers_of(pid: int) -> set[int]:
@@ -68,9 +68,9 @@ def makers_of(pid: int) -> set[int]:
 
 def proportional_memory(pid: int) -> int:
     """Memory of a process in kB; what several processes share is divided among them."""
-    found = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
-    assert found
-    return int(found[1])
+    size = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+    assert size
+    return int(size[1])
 
 
 def lives(pid: int) -> bool:

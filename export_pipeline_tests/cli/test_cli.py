@@ -79,7 +79,7 @@ def test_options_reach_the_export(command: Command, source: Source, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["request", "nope", "--scope", "x"], 2, "There is no dataset 'nope'; there are archive"),
         (["datasets", "--scopes", "nope"], 2, "there are archive"),
@@ -115,12 +115,12 @@ def test_options_reach_the_export(command: Command, source: Source, tmp_path: Pa
     ],
 )
 def test_a_wrong_call_is_one_line_that_says_what_is_valid(
-    command: Command, arguments: list[str], code: int, said: str
+    command: Command, arguments: list[str], code: int, message: str
 ) -> None:
     ended = command(*arguments)
     assert ended.code == code
     assert ended.out == ""
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.startswith("Error: ")
     assert ended.err.count("\n") == 1
 
@@ -149,14 +149,14 @@ def test_dev_says_where_links_lead_and_what_to_make_of_dagsters_warning(
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    told = command("dev", "--port", port).out
-    assert f"set EXPORT_UI_URL=http://127.0.0.1:{port} to link here" in told
-    assert "dagster.yaml" not in told
+    output = command("dev", "--port", port).out
+    assert f"set EXPORT_UI_URL=http://127.0.0.1:{port} to link here" in output
+    assert "dagster.yaml" not in output
     (tmp_path / "dagster.yaml").touch()
     monkeypatch.setenv("EXPORT_UI_URL", f"http://127.0.0.1:{port}")
-    told = command("dev", "--port", port).out
-    assert "EXPORT_UI_URL" not in told
-    assert "a dagster.yaml that is not used is as it should be" in told
+    output = command("dev", "--port", port).out
+    assert "EXPORT_UI_URL" not in output
+    assert "a dagster.yaml that is not used is as it should be" in output
     monkeypatch.setenv("EXPORT_UI_URL", "https://exports.example.org")  # a proxy's
     assert "EXPORT_UI_URL" not in command("dev", "--port", port).out
     assert [arguments[-4:-2] for arguments in begun] == [["-p", port]] * 3

@@ -31,8 +31,8 @@ def test_the_next_purge_removes_the_files_of_a_deleted_project(
     assert "takeoff: 1 requests are canceled and 2 files due" in would
     assert ledger.get(waits.id) == waits
     assert command("link", done.id).code == 0
-    (told,) = command("purge", "--json").json["scopes"]
-    assert told == {"dataset": "takeoff", "gone": [gone], "doubtful": [], "canceled": 1, "due": 2}
+    (deleted,) = command("purge", "--json").json["scopes"]
+    assert deleted == {"dataset": "takeoff", "gone": [gone], "doubtful": [], "canceled": 1, "due": 2}
     assert ledger.get(waits.id).status is Status.CANCELED
     assert "deleted its scope" in str(ledger.get(waits.id).error_message)
     assert ledger.get(done.id).status is Status.EXPIRED

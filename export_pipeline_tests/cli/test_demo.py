@@ -64,9 +64,9 @@ def test_demo_makes_every_format_of_every_project(demo: Ended) -> None:
         assert any(name.endswith(format.extension) for name in names), format.name
     copies = [path for path in (demo.folder / "demo_files").rglob("*") if path.is_file()]
     assert len(copies) == sum(not name.endswith((".manifest.json", ".export-store.json")) for name in names)
-    told = demo.out.splitlines()
-    assert len(told) <= 24  # a screen
-    shown = [demo.folder / line.strip() for line in told if line.startswith("  demo_files/")]
+    lines = demo.out.splitlines()
+    assert len(lines) <= 24  # a screen
+    shown = [demo.folder / line.strip() for line in lines if line.startswith("  demo_files/")]
     assert len(shown) == 4
     assert all(path in copies for path in shown)
     engine = sa.create_engine(f"sqlite:///{demo.folder}/demo_data/applications.db")

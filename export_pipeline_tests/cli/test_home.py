@@ -65,10 +65,10 @@ def test_a_home_that_cannot_be_written(
     if line[0] == "health":
         (finding,) = [one for one in ended.json if one["code"] == "dagster_unreachable"]
         assert finding["do"].startswith("Free some space")
-        said = finding["wrong"]
+        message = finding["wrong"]
     else:
-        (said,) = ended.err.strip().splitlines()
-    assert f"DAGSTER_HOME: the folder {os.environ['DAGSTER_HOME']} cannot be written: {reason}" in said
+        (message,) = ended.err.strip().splitlines()
+    assert f"DAGSTER_HOME: the folder {os.environ['DAGSTER_HOME']} cannot be written: {reason}" in message
 
 
 def test_a_home_that_becomes_full_while_a_request_runs(
@@ -84,6 +84,8 @@ def test_a_home_that_becomes_full_while_a_request_runs(
     ended = command(*REQUEST, source.scopes[0])
     assert ended.code == 1
     assert "Traceback" not in ended.out + ended.err
-    *_, said = ended.err.strip().splitlines()  # Dagster has a line for each message that it cannot keep
-    assert said.startswith("Error: Dagster's own database cannot be used: database or disk is full. Look at")
-    assert said.endswith(f"at the disk of DAGSTER_HOME ({disk / 'home'}).")
+    *_, message = ended.err.strip().splitlines()  # Dagster has a line for each message that it cannot keep
+    assert message.startswith(
+        "Error: Dagster's own database cannot be used: database or disk is full. Look at"
+    )
+    assert message.endswith(f"at the disk of DAGSTER_HOME ({disk / 'home'}).")

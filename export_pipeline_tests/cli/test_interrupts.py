@@ -46,8 +46,8 @@ def test_an_interrupt_cancels_the_requests_made_so_far(
     }[moment]
     monkeypatch.setattr(place, name, with_what)
     ended = command("request", "takeoff", "--scope", source.scopes[0], "--format", "csv,json")
-    said = "Error: Interrupted; 2 requests are canceled."
-    assert (ended.code, ended.err.strip(), ended.out) == (130, said, "")
+    message = "Error: Interrupted; 2 requests are canceled."
+    assert (ended.code, ended.err.strip(), ended.out) == (130, message, "")
     assert {job.status for job in ledger.find()} == {Status.CANCELED}
 
 
@@ -79,14 +79,14 @@ def test_signals_leave_no_traceback_whenever_they_come(
     )  # fmt: skip
     time.sleep(after)
     process.send_signal(number)
-    _, told = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=240)
     if process.returncode == 0:  # it was faster
         return
     if process.returncode == -number:  # Python itself was still starting
         return
-    assert process.returncode == 128 + number, told
-    assert "Traceback" not in told
-    assert told.strip().splitlines()[-1].startswith("Error: Interrupted")
+    assert process.returncode == 128 + number, errors
+    assert "Traceback" not in errors
+    assert errors.strip().splitlines()[-1].startswith("Error: Interrupted")
     assert {job.status for job in ledger.find()} <= {Status.CANCELED, Status.COMPLETED}
 
 

@@ -45,9 +45,9 @@ def test_jobs_are_listed_and_shown(command: Command, ledger: Ledger, tmp_path: P
     assert shown["run_url"] == f"http://127.0.0.1:3000/runs/{done.run_id}"
     assert [event["kind"] for event in shown["events"]] == ["requested", "started", "completed"]
     assert shown["deliveries"] == []
-    told = command("show", failed.id).out
-    assert "There is no format cvs; did you mean csv?" in told
-    assert f"export-pipeline retry {failed.id}" in told
+    output = command("show", failed.id).out
+    assert "There is no format cvs; did you mean csv?" in output
+    assert f"export-pipeline retry {failed.id}" in output
     FolderStore(tmp_path / "store").delete(str(done.file_key))
     assert "MISSING" in command("show", done.id).out
 
@@ -68,9 +68,10 @@ def test_show_says_whether_the_worker_lives(command: Command, ledger: Ledger) ->
     assert "its worker on machine1 was silent for 4" in command("jobs").out
     ledger.restart(job.current, "worker_lost", "Its worker was lost. It is tried again.", "dagster")
     assert "waits for attempt 2" in command("jobs").out
-    told = command("show", job.id).out
+    output = command("show", job.id).out
     assert (
-        "requested by dagster (attempt 2): gave_up 1, code worker_lost, message Its worker was lost." in told
+        "requested by dagster (attempt 2): gave_up 1, code worker_lost, message Its worker was lost."
+        in output
     )
 
 
@@ -81,9 +82,9 @@ def test_show_names_mails_that_wait_for_a_server(
     job = ledger.request("takeoff", "csv", scope="a", recipients=["ann@example.org"])
     ledger.started(run_of(job))
     ledger.completed(run_of(job), FILE)
-    said = "not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last 7 days are"
-    assert f"Mails:\n  ann@example.org  {said}\n" in command("show", job.id).out
-    assert command("show", job.id, "--json").json["unsent"] == {"ann@example.org": said}
+    reason = "not sent: EXPORT_SMTP_URL is not set; once it is, mails of the last 7 days are"
+    assert f"Mails:\n  ann@example.org  {reason}\n" in command("show", job.id).out
+    assert command("show", job.id, "--json").json["unsent"] == {"ann@example.org": reason}
     (finding,) = [one for one in command("health", "--json").json if one["code"] == "mails_off"]
     assert finding["wrong"].startswith("1 requests of the last 7 days ask for mails")
     assert job.id in finding["wrong"]
@@ -98,10 +99,10 @@ def test_control_characters_in_the_ledger_never_reach_the_terminal(command: Comm
     job = ledger.request("takeoff", "csv", scope=f"a{evil}", requested_by=evil, options={"note": evil})
     ledger.failed(job.current, f"x{evil}", f"first\nsecond{evil}")
     for arguments in (["jobs"], ["show", job.id], ["jobs", "--watch"]):
-        told = command(*arguments).out
-        assert "\x1b]0" not in told
-        assert "\x1b[2J" not in told
-        assert "\x07" not in told
+        output = command(*arguments).out
+        assert "\x1b]0" not in output
+        assert "\x1b[2J" not in output
+        assert "\x07" not in output
     assert len(command("jobs").out.splitlines()) == 2
     assert printable("a\tb\x00" + "x" * 300, 10) == "a b?xxxxx…"
 
@@ -241,9 +242,9 @@ def test_a_dataset_that_the_daemon_does_not_know_yet(
     job = job_in(ledger, Status.PENDING)
     refused = ledger.failed(job.current, "unknown_dataset", "There is no dataset 'records'; there are none.")
     print_result(load_settings(), [export_of_job(refused)], as_json=False)
-    said = capsys.readouterr()
-    assert "Reload in the UI under Deployment; then" in said.err
-    assert "Stored in" not in said.out
+    output = capsys.readouterr()
+    assert "Reload in the UI under Deployment; then" in output.err
+    assert "Stored in" not in output.out
 
 
 @pytest.mark.slow

@@ -59,12 +59,12 @@ def test_without_tables_every_command_says_migrate(command: Command, arguments: 
 
 
 def test_migrate_twice_then_everything_works(command: Command, environment: dict[str, str]) -> None:
-    for said in ("were made", "are up to date"):
+    for outcome in ("were made", "are up to date"):
         ended = command("migrate")
         assert (ended.code, ended.out.count("\n")) == (0, 1)
-        assert ended.out.endswith(f" {said}.\n")
-    told = {"database": environment["EXPORT_SOURCE_URL"], "tables": "up to date"}
-    assert command("migrate", "--json").json == told
+        assert ended.out.endswith(f" {outcome}.\n")
+    expected = {"database": environment["EXPORT_SOURCE_URL"], "tables": "up to date"}
+    assert command("migrate", "--json").json == expected
     assert command("jobs", "--json").json == []
     assert "Nothing" in command("jobs").out
 
@@ -94,13 +94,13 @@ def test_figures_go_to_a_file_that_the_node_exporter_reads(
     file = tmp_path / "exports.prom"
     assert command("health", "--metrics-file", str(file)).out == ""
     assert file.read_text() == command("health", "--metrics").out
-    for wrong, said in (
+    for wrong, message in (
         (tmp_path / "exports.txt", "must end in .prom"),
         (tmp_path / "no" / "x.prom", "written"),
     ):
         ended = command("health", "--metrics-file", str(wrong))
         assert ended.code == 2
-        assert said in ended.err
+        assert message in ended.err
 
 
 @pytest.mark.parametrize("is_torn", [False, True])

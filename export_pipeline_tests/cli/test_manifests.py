@@ -97,10 +97,10 @@ def test_sums_of_money_are_the_same_in_every_format(exported: Exported, command:
         format: {name: (total["value"], total.get("unit")) for name, total in one["totals"].items()}
         for format, one in manifests.items()
     }
-    for format, found in sums.items():
-        common = found.keys() & sums["json"].keys()
+    for format, sum in sums.items():
+        common = sum.keys() & sums["json"].keys()
         assert "profit_cents" in common, format
-        assert {name: found[name] for name in common} == {name: sums["json"][name] for name in common}
+        assert {name: sum[name] for name in common} == {name: sums["json"][name] for name in common}
     value, unit = sums["csv"]["profit_cents"]
     assert (Decimal(value).as_tuple().exponent, unit) == (-2, "$")
     assert Decimal(sums["csv"]["qty"][0]).as_tuple().exponent == 0

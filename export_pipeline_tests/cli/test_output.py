@@ -225,13 +225,13 @@ def test_every_command_with_json_has_a_schema() -> None:
     import typer
 
     def names(group: Any, before: str = "") -> set[str]:
-        found = set()
+        paths = set()
         for name, one in group.commands.items():
             if any("--json" in parameter.opts for parameter in one.params):
-                found.add(f"{before}{name}")
+                paths.add(f"{before}{name}")
             if hasattr(one, "commands"):
-                found |= names(one, f"{before}{name} ")
-        return found
+                paths |= names(one, f"{before}{name} ")
+        return paths
 
     assert names(typer.main.get_command(app)) == set(OUTPUTS)
 

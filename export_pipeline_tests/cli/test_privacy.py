@@ -61,8 +61,8 @@ def manifests(tmp_path: Path) -> dict[str, Any]:
         (folder / "defs" / name / "defs.yaml").write_text(text)
     for name, formats in (("staff", "csv,pdf,zip"), ("pack", "zip")):
         run(folder, "export-pipeline", "request", name, "--format", formats, "--requested-by", "pat")
-    found = (json.loads(path.read_text()) for path in (folder / "store").rglob("*.manifest.json"))
-    return {one["format"] if one["dataset"] == "staff" else "pack": one for one in found}
+    contents = (json.loads(path.read_text()) for path in (folder / "store").rglob("*.manifest.json"))
+    return {one["format"] if one["dataset"] == "staff" else "pack": one for one in contents}
 
 
 def test_columns_that_show_personal_cells_are_personal(manifests: dict[str, Any], tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["create", "recods", "--format", "csv", "--cadence", "daily"], "Did you mean records?"),
         (
@@ -107,11 +107,11 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
     ],
 )
 def test_a_wrong_schedule_is_one_line_that_says_what_is_valid(
-    command: Command, ledger: Ledger, arguments: list[str], said: str
+    command: Command, ledger: Ledger, arguments: list[str], message: str
 ) -> None:
     ended = command("schedules", *arguments)
     assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.startswith("Error: ")
     assert ended.err.count("\n") == 1
 

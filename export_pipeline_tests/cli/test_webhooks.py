@@ -51,7 +51,7 @@ def test_a_webhook_from_its_registration_to_its_end(command: Command, allowed: L
 def test_each_mistake_is_reported_in_one_sentence(
     command: Command, allowed: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for arguments, code, said in [
+    for arguments, code, message in [
         (("create", "ftp://h.example/"), 2, "begins with https://"),
         (("create", "http://169.254.169.254/latest"), 2, "has no public address"),
         (("create", "http://127.0.0.1/", "--event", "export.begun"), 1, "There is no event export.begun"),
@@ -61,14 +61,14 @@ def test_each_mistake_is_reported_in_one_sentence(
     ]:  # fmt: skip
         ended = command("webhooks", *arguments)
         assert (ended.code, ended.err.count("\n")) == (code, 1), arguments
-        assert said in ended.err
+        assert message in ended.err
     monkeypatch.delenv("EXPORT_WEBHOOK_KEY")
     ended = command("webhooks", "create", "http://127.0.0.1/")
     assert (ended.code, "EXPORT_WEBHOOK_KEY is not set" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("KEY", "short", "at least 32 characters"),
         ("NETWORKS", "10.0.0.0/8, nets", "'nets' does not appear to be an IPv4 or IPv6 network"),
@@ -76,10 +76,10 @@ def test_each_mistake_is_reported_in_one_sentence(
     ],
 )
 def test_a_wrong_setting_is_named(
-    command: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    command: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(f"EXPORT_WEBHOOK_{name}", value)
     ended = command("webhooks")
     assert ended.code == 2
     assert ended.err.startswith(f"Error: EXPORT_WEBHOOK_{name}")
-    assert said in ended.err
+    assert message in ended.err

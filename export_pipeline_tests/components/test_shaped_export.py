@@ -23,7 +23,7 @@ def attributes(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"formats": ["csv", "doc"]}, "doc: unknown format; there are csv, excel"),
         ({"formats": ["csv", "exel"]}, "exel: unknown format; did you mean excel? There are csv"),
@@ -38,9 +38,9 @@ def attributes(**changed: Any) -> dict[str, Any]:
         ({"descripton": "x"}, "descripton"),
     ],
 )
-def test_a_mistake_is_reported_with_its_place(changed: dict[str, Any], said: str) -> None:
+def test_a_mistake_is_reported_with_its_place(changed: dict[str, Any], message: str) -> None:
     text = yaml.safe_dump(attributes(**changed))
-    with pytest.raises(Exception, match=re.escape(said)):
+    with pytest.raises(Exception, match=re.escape(message)):
         ShapedModel.model_validate(yaml.safe_load(text))
 
 
@@ -54,25 +54,25 @@ def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "message"),
     [
         ('cron: "15 2 * * *"', "cron: every day", "'every day' is no cron line of five fields"),
         ("start:", "strat:", "strat: there is no 'strat'; did you mean start?"),
     ],
 )
-def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str, said: str) -> None:
+def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str, message: str) -> None:
     """With file, line and field, by the command line and by Dagster's own check."""
     file = defs / "takeoff" / "defs.yaml"
     text = file.read_text()
     assert right in text
     file.write_text(text.replace(right, wrong, 1))
     place = f"{file}:{file.read_text()[: file.read_text().index(wrong)].count(chr(10)) + 1}"
-    with pytest.raises(DefsError) as told:
+    with pytest.raises(DefsError) as caught:
         datasets()
-    line = str(told.value)
+    line = str(caught.value)
     assert line.startswith("A defs.yaml is wrong: ")
     assert line.count("\n") == 0
-    assert said in line
+    assert message in line
     assert place in line
     with pytest.raises(Exception) as dagsters:  # noqa: PT011
         catalogue.definitions_of(catalogue.component_tree())
@@ -80,7 +80,7 @@ def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str
 
 
 @pytest.mark.parametrize(
-    ("folder", "wrong", "said"),
+    ("folder", "wrong", "messages"),
     [
         (
             "takeoff",
@@ -102,21 +102,23 @@ def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str
         ),
     ],
 )
-def test_a_type_there_is_not_and_a_name_twice(defs: Path, folder: str, wrong: str, said: list[str]) -> None:
+def test_a_type_there_is_not_and_a_name_twice(
+    defs: Path, folder: str, wrong: str, messages: list[str]
+) -> None:
     file = defs / folder / "defs.yaml"
     file.parent.mkdir(exist_ok=True)
     right = "type: export_pipeline.ShapedExport"
     assert right in TAKEOFF.read_text()
     file.write_text(TAKEOFF.read_text().replace(right, wrong))
-    with pytest.raises(DefsError) as told:
+    with pytest.raises(DefsError) as caught:
         datasets()
-    assert str(told.value).startswith("A defs.yaml is wrong: ")
-    assert str(told.value).count("\n") == 0
-    assert [part for part in said if part not in str(told.value)] == []
+    assert str(caught.value).startswith("A defs.yaml is wrong: ")
+    assert str(caught.value).count("\n") == 0
+    assert [part for part in messages if part not in str(caught.value)] == []
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "messages"),
     [
         (
             "{type}\nattributes:\n  datset: x\n  strat: x\n",
@@ -134,14 +136,16 @@ def test_a_type_there_is_not_and_a_name_twice(defs: Path, folder: str, wrong: st
         ("{type}\nattributes:\n   dataset: x\n  title: x\n", ['takeoff/defs.yaml", line 4, column 3']),
     ],
 )
-def test_each_mistake_is_a_line_of_its_own(command: Command, defs: Path, text: str, said: list[str]) -> None:
+def test_each_mistake_is_a_line_of_its_own(
+    command: Command, defs: Path, text: str, messages: list[str]
+) -> None:
     (defs / "takeoff" / "defs.yaml").write_text(text.format(type="type: export_pipeline.ShapedExport"))
     done = command("datasets")
     lines = done.err.splitlines()
     assert done.code == 2
-    assert len(lines) == len(said), done.err
+    assert len(lines) == len(messages), done.err
     assert all(line.startswith("Error: A defs.yaml is wrong: ") for line in lines), done.err
-    assert all(part in line for part, line in zip(said, lines, strict=True)), done.err
+    assert all(part in line for part, line in zip(messages, lines, strict=True)), done.err
 
 
 def test_options_of_a_request_are_typed() -> None:

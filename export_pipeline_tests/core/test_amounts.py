@@ -10,7 +10,7 @@ from export_pipeline.core.amounts import Amount
 
 
 @pytest.mark.parametrize(
-    ("amount", "found", "text"),
+    ("amount", "total", "text"),
     [
         (Amount("price", 2, "$"), 219.29999999999998, "219.30 $"),
         (Amount("price", 2, "$", minor_digits=2), 21930.0, "219.30 $"),
@@ -25,5 +25,5 @@ from export_pipeline.core.amounts import Amount
         (Amount("quantity"), float("nan"), "nan"),
     ],
 )  # fmt: skip
-def test_a_sum_is_printed_at_its_scale_with_its_unit(amount: Amount, found: float, text: str) -> None:
-    assert amount.text(found) == text
+def test_a_sum_is_printed_at_its_scale_with_its_unit(amount: Amount, total: float, text: str) -> None:
+    assert amount.text(total) == text

@@ -28,10 +28,10 @@ def parts(draw: st.DrawFn) -> pa.Array:
 
 @pytest.mark.slow
 @given(parts(), st.text('a",\n\x01é', min_size=1).map(str.encode), st.sampled_from([0, 0x20]))
-def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, wanted: bytes, below: int) -> None:
-    found = find_cells(array, wanted, below)
-    expected = [any(b in wanted or b < below for b in (text or "").encode()) for text in array.to_pylist()]
-    assert (found is None and not any(expected)) or list(found) == expected  # type: ignore[arg-type]
+def test_cells_with_finds_the_cells_that_hold_a_byte(array: pa.Array, mark: bytes, below: int) -> None:
+    cells = find_cells(array, mark, below)
+    expected = [any(b in mark or b < below for b in (text or "").encode()) for text in array.to_pylist()]
+    assert (cells is None and not any(expected)) or list(cells) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -55,6 +55,6 @@ def test_marks_become_a_boolean_array(marks: list[bool]) -> None:
 def test_cells_with_counts_over_thousands_of_bytes() -> None:
     texts = ["x" * (n * 7 % 130) + '"' * (n % 3) + "y" * (n * 5 % 71) for n in range(300)]
     for start in (0, 1, 63, 64, 65):
-        found = find_cells(pa.array(texts).slice(start), b'"')
-        assert found is not None
-        assert list(found) == [n % 3 > 0 for n in range(start, 300)]
+        cells = find_cells(pa.array(texts).slice(start), b'"')
+        assert cells is not None
+        assert list(cells) == [n % 3 > 0 for n in range(start, 300)]

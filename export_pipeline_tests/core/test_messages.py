@@ -10,7 +10,7 @@ SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "sour
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"columns": {"id": 1}}, 'columns: it must be a list, not {"id": 1}'),
         ({"columns": ["id"]}, 'columns.0: it must be an object such as {"name": …}; there are name, type, '),
@@ -25,9 +25,9 @@ SOUND = {"dataset": "orders", "description": "Orders", "formats": ["csv"], "sour
         ({"columns": [{"type": "text"}]}, "columns.0.name: it is missing"),
     ],
 )
-def test_a_declaration_is_refused_in_plain_words(changed: dict[str, Any], said: str) -> None:
+def test_a_declaration_is_refused_in_plain_words(changed: dict[str, Any], message: str) -> None:
     columns = [{"name": "id", "type": "integer"}]
     with pytest.raises(ValidationError) as caught:
         TableModel.model_validate({**SOUND, "columns": columns, **changed})
     error = caught.value.errors()[0]
-    assert f"{'.'.join(map(str, error['loc']))}: {describe_error(error)}".startswith(said)
+    assert f"{'.'.join(map(str, error['loc']))}: {describe_error(error)}".startswith(message)

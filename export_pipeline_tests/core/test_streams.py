@@ -8,9 +8,9 @@ from export_pipeline.core.streams import map_concurrently, merge, prefetch
 
 
 def test_items_of_all_sources_arrive_each_in_its_order() -> None:
-    found = list(merge([range(100), range(100, 300), []]))
-    assert [n for n in found if n < 100] == list(range(100))
-    assert [n for n in found if n >= 100] == list(range(100, 300))
+    items = list(merge([range(100), range(100, 300), []]))
+    assert [n for n in items if n < 100] == list(range(100))
+    assert [n for n in items if n >= 100] == list(range(100, 300))
     assert list(merge([])) == []
 
 
@@ -63,8 +63,8 @@ def test_a_source_is_not_read_further_ahead_than_allowed() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
 def test_work_is_done_on_every_item_and_its_results_come_in_order(count: int) -> None:
-    found = map_concurrently(lambda item: item * item, iter(range(count)))
-    assert list(found) == [item * item for item in range(count)]
+    results = map_concurrently(lambda item: item * item, iter(range(count)))
+    assert list(results) == [item * item for item in range(count)]
 
 
 def test_work_is_done_side_by_side_and_one_item_needs_no_thread() -> None:

@@ -15,18 +15,18 @@ def refusal(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "problem"),
     [
         ("{name: price, type: money(12,2)}", 'type: "money(12,2)"'),
         ("{name: price, type: decimal(12, 2), header: Price}", 'type: "decimal(12,2)"'),
         ("{name: a, type: text, compute: coalesce(b, c, d)}", 'compute: "coalesce(b,c,d)"'),
     ],
 )
-def test_a_value_that_yaml_cuts_at_its_comma_is_to_be_quoted(column: str, said: str) -> None:
+def test_a_value_that_yaml_cuts_at_its_comma_is_to_be_quoted(column: str, problem: str) -> None:
     message = refusal(f"columns: [{column}]")
-    field = said.partition(":")[0]
+    field = problem.partition(":")[0]
     assert message.startswith(f"columns.0.{field}: ")
-    assert f"inside {{…}} quote it, {said}" in message
+    assert f"inside {{…}} quote it, {problem}" in message
     assert "there is no" not in message
 
 
@@ -55,7 +55,7 @@ def test_the_error_for_a_value_that_is_not_an_object_shows_its_keys(value: Any) 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("-totl", "did you mean -total?"),
         ("totl", "did you mean total?"),
@@ -63,6 +63,6 @@ def test_the_error_for_a_value_that_is_not_an_object_shows_its_keys(value: Any) 
         ("-id_", "did you mean -id?"),
     ],
 )
-def test_the_sign_of_a_descending_column_is_no_letter_of_its_name(name: str, said: str) -> None:
+def test_the_sign_of_a_descending_column_is_no_letter_of_its_name(name: str, message: str) -> None:
     known = [one for column in ("id", "note", "total") for one in (column, f"-{column}")]
-    assert said in describe_unknown_name(name, known)
+    assert message in describe_unknown_name(name, known)

@@ -51,7 +51,7 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"dataset": "takeof"}, "dataset: 'takeof' is none of .*Did you mean takeoff"),
         ({"format": "exel"}, "format: 'exel' is none of csv, excel, .*Did you mean excel"),
@@ -68,13 +68,13 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
     ],
 )
 def test_a_schedule_that_can_never_work_is_set_inactive_at_once(
-    deployment: Deployment, ledger: Ledger, row: dict[str, Any], said: str
+    deployment: Deployment, ledger: Ledger, row: dict[str, Any], message: str
 ) -> None:
     broken, right = insert(deployment, **row), insert(deployment)
     assert look(deployment) == "No schedule is due."
     schedule = schedule_of(deployment, broken)
     assert not schedule.active
-    assert re.match(said, str(schedule.problem))
+    assert re.match(message, str(schedule.problem))
     assert schedule_of(deployment, right).active
     (job,) = ledger.find()
     assert (job.status, job.error_code, job.schedule_id) == (Status.FAILED, "schedule_broken", broken)

@@ -17,7 +17,7 @@ _LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (_LAUGHS, r"defs.yaml:\d: it has more than 50,000 values; use fewer aliases"),
         (
@@ -33,13 +33,13 @@ _LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("", None),
     ],
 )
-def test_a_file_beyond_the_limits_is_named(tmp_path: Path, text: str, said: str | None) -> None:
+def test_a_file_beyond_the_limits_is_named(tmp_path: Path, text: str, message: str | None) -> None:
     file = tmp_path / "defs.yaml"
     file.write_text(text)
-    if said is None:
+    if message is None:
         check_size(file)
     else:
-        with pytest.raises(YamlLimitError, match=said):
+        with pytest.raises(YamlLimitError, match=message):
             check_size(file)
 
 

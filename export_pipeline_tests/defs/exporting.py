@@ -93,17 +93,17 @@ class Sample:
         engine = sa.create_engine(self.url)
         try:
             with engine.connect() as connection:
-                found = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+                rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
         finally:
             engine.dispose()
         zoned = [c.name for c in table.columns if isinstance(c.type, sa.DateTime) and c.type.timezone]
-        for row in found:
+        for row in rows:
             row |= {
                 name: moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
                 for name in zoned
                 if (moment := row[name])
             }
-        return found
+        return rows
 
     def by_id(self, table: sa.Table) -> dict[Any, dict[str, Any]]:
         """A whole table by its ids."""

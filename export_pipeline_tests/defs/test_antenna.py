@@ -28,32 +28,32 @@ def antenna(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_flat_rows_are_those_of_the_application(antenna: Sample) -> None:
     header, *rows = antenna.export("occurrences", 1).csv
-    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    by_id = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     # Not 2, whose only detection marks that nothing was found, and not 3, which is not determined.
-    assert list(found) == ["8", "1", "6", "5", "4"]
-    assert found["1"]["event_name"] == "Saturday, Jun 20-21 2026"
-    assert found["5"]["event_name"] == ""
-    assert {id: row["best_detection_url"] for id, row in found.items()} == {
+    assert list(by_id) == ["8", "1", "6", "5", "4"]
+    assert by_id["1"]["event_name"] == "Saturday, Jun 20-21 2026"
+    assert by_id["5"]["event_name"] == ""
+    assert {id: row["best_detection_url"] for id, row in by_id.items()} == {
         "1": "https://media.example.org/detections/1.jpg",
         "4": "https://cdn.example.com/full/crop5.jpg",
         "5": "https://media.example.org/detections/6.jpg",
         "6": "",
         "8": "https://media.example.org/x9.jpg",
     }
-    assert {id: row["best_detection_capture_url"] for id, row in found.items()} == {
+    assert {id: row["best_detection_capture_url"] for id, row in by_id.items()} == {
         "1": "https://obj.example.org/bucket/2026/0001.jpg",
         "5": "https://obj.example.org/bucket/2026/0002.jpg",
         **dict.fromkeys(("4", "6", "8"), ""),
     }
-    assert found["1"]["agreed_with_user"] == "Ada"
-    assert found["1"]["best_detection_width"] == "100.5"
-    assert found["5"]["determination_name"] == "'=cmd|calc"
+    assert by_id["1"]["agreed_with_user"] == "Ada"
+    assert by_id["1"]["best_detection_width"] == "100.5"
+    assert by_id["5"]["determination_name"] == "'=cmd|calc"
 
 
 def test_json_is_that_of_the_applications_interface(antenna: Sample) -> None:
     export = antenna.export("occurrences", 1)
-    found = {row["id"]: row for row in export.json}
-    first = found[1]
+    by_id = {row["id"]: row for row in export.json}
+    first = by_id[1]
     api = "https://antenna.example.org/api/v2/"
     assert first["details"] == f"{api}occurrences/1/"
     assert first["event"]["date_label"] == "Jun 20-21 2026"
@@ -61,16 +61,16 @@ def test_json_is_that_of_the_applications_interface(antenna: Sample) -> None:
     assert first["first_appearance_timestamp"] == "2026-06-20T22:00:00.000000"
     assert first["first_appearance_time"] == "22:00:00"
     assert first["duration_label"] == "1 hours 30 min"
-    assert found[8]["duration_label"] == ""
-    assert found[5]["first_appearance_time"] == "23:30:15.500000"
+    assert by_id[8]["duration_label"] == ""
+    assert by_id[5]["first_appearance_time"] == "23:30:15.500000"
     assert first["detection_images"] == [f"https://media.example.org/detections/{n}.jpg" for n in (1, 2)]
-    assert found[6]["detection_images"] == []
+    assert by_id[6]["detection_images"] == []
     assert first["determination"]["parent"] is None
     assert first["determination_details"]["identification"]["id"] == 2
     assert first["determination_details"]["identification"]["user"]["name"] == ""
     assert first["determination_details"]["prediction"] is None
-    assert found[5]["determination_details"]["prediction"]["algorithm"]["name"] == "Quebec & Vermont v2"
-    assert [each["withdrawn"] for each in found[4]["identifications"]] == [True]
+    assert by_id[5]["determination_details"]["prediction"]["algorithm"]["name"] == "Quebec & Vermont v2"
+    assert [each["withdrawn"] for each in by_id[4]["identifications"]] == [True]
     assert first["detections"][0]["capture"]["url"] == "https://obj.example.org/bucket/2026/0001.jpg"
     assert [c["id"] for c in first["detections"][0]["classifications"]] == [1, 2]
     assert "@" not in export.file("json").read_text()

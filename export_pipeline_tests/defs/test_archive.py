@@ -135,14 +135,16 @@ def test_days_of_the_ledger_are_those_of_its_zone(sample: Sample, first: datetim
 
 @pytest.mark.slow
 def test_months_of_the_ledger_do_not_overlap(sample: Sample) -> None:
-    found: list[int] = []
+    sequences: list[int] = []
     for month in range(1, 13):
         start = datetime(2026, month, 1, tzinfo=BERLIN)
         end = datetime(2026 + month // 12, month % 12 + 1, 1, tzinfo=BERLIN)
         window = Window(f"2026-{month:02d}", start, end)
-        found += [int(r[0]) for r in sample.export("ledger", app.ODD, window, columns=["sequence"]).csv[1:]]
+        sequences += [
+            int(r[0]) for r in sample.export("ledger", app.ODD, window, columns=["sequence"]).csv[1:]
+        ]
     expected = [e["sequence"] for e in ledger(sample, app.ODD) if e["posted_at"].year == 2026]
-    assert sorted(found) == expected
+    assert sorted(sequences) == expected
 
 
 @pytest.mark.parametrize(("filters", "keep"), [

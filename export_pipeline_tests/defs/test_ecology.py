@@ -87,13 +87,13 @@ class Oracle:
 
     def occurrences(self, project: int) -> list[dict[str, Any]]:
         """The project's valid ones, in order."""
-        found = [
+        rows = [
             o for o in self.tables[app.OCCURRENCES].values()
             if o["project_id"] == project and o["determination_id"] is not None
             and any(d["bbox"] for d in self.detections[o["id"]])
         ]  # fmt: skip
         score = "determination_score"
-        return sorted(found, key=lambda o: (o[score] is None, -(o[score] or 0), o["id"]))
+        return sorted(rows, key=lambda o: (o[score] is None, -(o[score] or 0), o["id"]))
 
     def best(self, occurrence: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The best prediction and the detection that stands for the occurrence."""
@@ -210,10 +210,10 @@ def test_the_sample_holds_what_the_rules_are_about(oracle: Oracle) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("project", [app.MEADOW, app.ODD, app.EMPTY])
 def test_json_nests_what_belongs_to_an_occurrence(sample: Sample, oracle: Oracle, project: int) -> None:
-    found = sample.export("occurrences", project).json
+    documents = sample.export("occurrences", project).json
     occurrences = oracle.occurrences(project)
-    assert [row["id"] for row in found] == [o["id"] for o in occurrences]
-    for actual, o in zip(found, occurrences, strict=True):
+    assert [row["id"] for row in documents] == [o["id"] for o in occurrences]
+    for actual, o in zip(documents, occurrences, strict=True):
         row = oracle.row(o)
         flat = {name: value for name, value in actual.items() if name not in NESTED}
         assert plain(flat) == plain({name: row[name] for name in flat})

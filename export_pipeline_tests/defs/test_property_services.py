@@ -50,8 +50,8 @@ class Oracle:
         return self.tables[table][number] if number else defaultdict(lambda: None)
 
     def names(self, properties: list[str]) -> str | None:
-        found = sorted((self.tables[app.PROPERTIES][p]["name"], p) for p in properties)
-        return ", ".join(name for name, _ in found) if found else None
+        pairs = sorted((self.tables[app.PROPERTIES][p]["name"], p) for p in properties)
+        return ", ".join(name for name, _ in pairs) if pairs else None
 
     def scopes_of_work(self, kind: str, tenant: str) -> list[dict[str, Any]]:
         """Not deleted ones that this tenant may see, the newest first."""
@@ -236,8 +236,8 @@ def test_filters_of_scopes_of_work_find_the_rows_of_the_oracle(
     if isinstance(keep, str):  # any two ids of the table that the filter refers to
         (name, table), column = next(iter(given.items())), keep
         ids = oracle.tables[app.METADATA.tables[table]]
-        wanted = list(ids)[:2]
-        given, keep = {name: {"in": wanted}}, lambda o, r: r[column] in wanted
+        chosen = list(ids)[:2]
+        given, keep = {name: {"in": chosen}}, lambda o, r: r[column] in chosen
     preset: dict[str, Any] = {"preset": "client"} if dataset == "sow_library" else {}
     export = sample.export(dataset, app.NORTH, filters=given, **preset)
     rows = oracle.scopes_of_work(kind, app.NORTH)
@@ -248,9 +248,9 @@ def test_scopes_for_any_of_some_properties_and_by_the_upload_of_their_current_ve
     sample: Sample, oracle: Oracle
 ) -> None:
     rows = oracle.scopes_of_work("CLIENT_SCOPE_OF_WORK", app.NORTH)
-    wanted = sorted({p for r in rows for p in oracle.links[r["id"]]})[:6]
-    export = sample.export("client_sow", app.NORTH, filters={"property_id": {"in": wanted}})
-    chosen = [r for r in rows if set(oracle.links[r["id"]]) & set(wanted)]
+    of_some = sorted({p for r in rows for p in oracle.links[r["id"]]})[:6]
+    export = sample.export("client_sow", app.NORTH, filters={"property_id": {"in": of_some}})
+    chosen = [r for r in rows if set(oracle.links[r["id"]]) & set(of_some)]
     same(export, CLIENT_SOW, chosen)
     assert 0 < len(chosen) < len(rows)
     for r in rows:
@@ -307,8 +307,8 @@ def test_filters_of_properties_find_the_rows_of_the_oracle(
 ) -> None:
     if isinstance(keep, str):
         (name, table), column = next(iter(given.items())), keep
-        wanted = list(oracle.tables[app.METADATA.tables[table]])[:3]
-        given, keep = {name: {"in": wanted}}, lambda o, r: r[column] in wanted
+        ids = list(oracle.tables[app.METADATA.tables[table]])[:3]
+        given, keep = {name: {"in": ids}}, lambda o, r: r[column] in ids
     export = sample.export("properties", app.NORTH, filters=given)
     chosen = [row for row in oracle.properties(app.NORTH) if keep(oracle, row)]
     same(export, PROPERTY, chosen)

@@ -75,7 +75,7 @@ class MailServer:
         if answer is None:
             envelope.rcpt_tos.append(address)
             return "250 ok"
-        return await self._said(server, answer)
+        return await self._answered(server, answer)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         answer = self.on_mail(envelope.rcpt_tos[0])
@@ -88,9 +88,9 @@ class MailServer:
             await asyncio.sleep(0.01)
         if self.hangs_up:
             asyncio.get_running_loop().call_later(0.01, server.transport.close)
-        return await self._said(server, answer or "250 taken")
+        return await self._answered(server, answer or "250 taken")
 
-    async def _said(self, server: SMTP, answer: str) -> str:
+    async def _answered(self, server: SMTP, answer: str) -> str:
         if answer == DROP:
             assert server.transport is not None
             server.transport.abort()

@@ -64,7 +64,7 @@ def test_a_mail_has_the_text_of_its_contents() -> None:
 
 def test_data_in_a_mail_are_never_markup() -> None:
     bad = '<script>"x"</script><img src=x>'
-    said = _SAID | {
+    messages = _SAID | {
         "title": bad,
         "window": bad,
         "links": [(bad, "https://x")],
@@ -72,7 +72,7 @@ def test_data_in_a_mail_are_never_markup() -> None:
         "facts": [(bad, bad)],
     }
     for template, more in (("file", {}), ("failure", {"error": bad})):
-        html = text(read(render_message(Contents(template, bad, said | more), _SENDER)), "html")
+        html = text(read(render_message(Contents(template, bad, messages | more), _SENDER)), "html")
         assert "<script" not in html
         assert "<img" not in html
         assert "&lt;script&gt;" in html

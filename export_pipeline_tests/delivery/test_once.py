@@ -101,8 +101,8 @@ def test_formats_of_a_window_that_fail_together_are_one_notice(exports: Exports,
     for thread in threads:
         thread.join()
     assert server.received == {"owner@example.org": 10, "other@example.org": 10}
-    told = {str(mail.get_body(("plain",))) for _, mail in server.mails}
-    assert all("csv, json, pdf" in text for text in told)
+    texts = {str(mail.get_body(("plain",))) for _, mail in server.mails}
+    assert all("csv, json, pdf" in text for text in texts)
 
 
 @pytest.mark.slow
@@ -197,12 +197,12 @@ def test_a_mail_that_kills_its_senders_comes_to_an_end(exports: Exports) -> None
 
 def _delivered(server: MailServer) -> list[str]:
     """Job and recipient of each mail that the server took over, sorted."""
-    found = []
+    counts = []
     for address, mail in server.mails:
         body = mail.get_body(("plain",))
         assert body is not None
-        found.append(f"{body.get_content().split()[-1]} {address}")
-    return sorted(found)
+        counts.append(f"{body.get_content().split()[-1]} {address}")
+    return sorted(counts)
 
 
 def _sender(exports: Exports) -> subprocess.Popen[str]:

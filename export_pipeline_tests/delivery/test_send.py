@@ -146,9 +146,9 @@ def test_the_error_about_a_wrong_password_does_not_hold_it(
         assert "refuses user app or the password" in str(counts.problem)
         assert "correct EXPORT_SMTP_URL" in str(counts.problem)
         assert exports.deliver(smtp_url=server.url).sent == 1
-    said = caplog.text + str(counts) + repr(settings_of(wrong))
-    said += str(exports.database.run("SELECT error_message FROM export_deliveries"))
-    assert "wrong-horse" not in said
+    output = caplog.text + str(counts) + repr(settings_of(wrong))
+    output += str(exports.database.run("SELECT error_message FROM export_deliveries"))
+    assert "wrong-horse" not in output
     assert "a@example.org" not in caplog.text
 
 
@@ -205,9 +205,9 @@ def test_a_link_is_signed_when_it_is_sent_and_kept_nowhere(
     assert exports.deliver(mail_attach_bytes=1500).sent == 2
     (file,) = server.to("a@example.org").iter_attachments()
     assert file.get_payload(decode=True) == b"x" * 1000
-    said = _text(server, "b@example.org")
-    (link,) = [line for line in said.split() if line.startswith("http")]
-    assert f"works until {soon:%Y-%m-%d %H:%M} UTC" in said  # with the file, though links live for 7 days
+    text = _text(server, "b@example.org")
+    (link,) = [line for line in text.split() if line.startswith("http")]
+    assert f"works until {soon:%Y-%m-%d %H:%M} UTC" in text  # with the file, though links live for 7 days
     with urlopen(link) as answer:
         assert answer.read() == b"y" * 2000
         assert answer.headers["Content-Disposition"].startswith("attachment")

@@ -46,7 +46,7 @@ def test_everything_of_mail_has_a_default(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "problem"),
     [
         ("EXPORT_SMTP_URL", f"http://u:{SECRET}@host", "must be smtp://user:password@host:587"),
         ("EXPORT_SMTP_URL", f"{SECRET}", "must be smtp://"),
@@ -67,7 +67,7 @@ def test_everything_of_mail_has_a_default(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     monkeypatch.setenv("EXPORT_MAIL_FROM", "exports@example.org")
     monkeypatch.setenv(name, value)
@@ -75,7 +75,7 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
         load_settings()
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
-    assert said in message
+    assert problem in message
     assert "\n" not in message
     assert SECRET not in message
 

@@ -94,8 +94,8 @@ def test_who_unsubscribes_gets_no_more_mails_and_the_others_do(exports: Exports,
     assert address in text(mail)
     assert address != server.to(BEN)["List-Unsubscribe"].strip("<>")
 
-    found = find_subscription(exports.engine, address.rpartition("/")[2])
-    assert found == (schedule_id, ANN, "takeoff")
+    subscription = find_subscription(exports.engine, address.rpartition("/")[2])
+    assert subscription == (schedule_id, ANN, "takeoff")
     for _ in range(2):
         unsubscribe(exports.engine, schedule_id, ANN)
     again = exports.completed([ANN.upper(), BEN], schedule_id=schedule_id, window_key="weekly/2026-02-02")

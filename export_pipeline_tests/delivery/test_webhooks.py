@@ -78,7 +78,7 @@ def completed(ledger: Ledger, scope: str | None = "a", dataset: str = "takeoff",
     )
 
 
-def told(receiver: Receiver) -> list[tuple[str, str | None]]:
+def received(receiver: Receiver) -> list[tuple[str, str | None]]:
     bodies = [json.loads(post.body) for post in receiver.posts]
     return [(body["type"], body["data"].get("id")) for body in bodies]
 
@@ -104,7 +104,7 @@ def test_each_end_is_one_delivery_with_a_thin_signed_body(
     ledger.delete(done.id, lambda key: None)
     assert send(engine) == {"delivered": 4}
     assert send(engine) == {}
-    assert sorted(told(receiver)) == sorted(
+    assert sorted(received(receiver)) == sorted(
         [("export.completed", done.id), ("export.failed", lost.id), ("export.canceled", given_up.id),
          ("export.expired", done.id)]
     )  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_webhook_hears_of_its_scope_dataset_and_events_only(
     completed(ledger, dataset="records")
     ledger.canceled(ledger.request("takeoff", "csv", scope="a").id)
     assert send(engine) == {"delivered": 1}
-    assert told(receiver) == [("export.completed", mine.id)]
+    assert received(receiver) == [("export.completed", mine.id)]
 
 
 def test_a_webhook_may_hear_only_of_exports_that_name_it(
@@ -155,7 +155,7 @@ def test_a_webhook_may_hear_only_of_exports_that_name_it(
     completed(ledger)
     named = completed(ledger, webhook_id=webhook.id)
     assert send(engine) == {"delivered": 1}
-    assert told(receiver) == [("export.completed", named.id)]
+    assert received(receiver) == [("export.completed", named.id)]
     insert = "INSERT INTO export_jobs (dataset, format, scope, webhook_id) VALUES ('takeoff', 'csv', ?, ?)"
     for scope, webhook_id in [("b", webhook.id), (None, webhook.id), ("a", str(uuid.uuid4()))]:
         with pytest.raises(database.error, match="there is no active webhook of this id for this scope"):
@@ -247,7 +247,7 @@ def test_410_switches_a_webhook_off(ledger: Ledger, engine: sa.Engine, receiver:
     receiver.answer = lambda post: (200, {})
     mine = completed(ledger)
     assert send(engine) == {"delivered": 1}
-    assert told(receiver)[1:] == [("export.completed", mine.id)]
+    assert received(receiver)[1:] == [("export.completed", mine.id)]
 
 
 def test_deliveries_of_a_revoked_webhook_are_skipped(
@@ -381,7 +381,7 @@ def test_a_test_is_sent_at_once_and_once(
     webhook, secret = make()
     assert send_test(engine, settings_of(), webhook).status == "delivered"
     assert signed_by(receiver.posts[0], secret)
-    assert told(receiver) == [("export.test", None)]
+    assert received(receiver) == [("export.test", None)]
     receiver.answer = lambda post: (500, {})
     failed = send_test(engine, settings_of(), webhook)
     assert (failed.status, failed.http_status) == ("failed", 500)

@@ -28,16 +28,16 @@ UTC_TIME = Type(Kind.TIMESTAMP, zone="UTC")
 WALL = Type(Kind.TIMESTAMP)
 
 
-def value(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) -> Any:
+def value(text: str, type: Type | None = None, **cells: tuple[Type, Any]) -> Any:
     """The result of an expression for one row."""
-    return counted(text, wanted, **cells)[0]
+    return counted(text, type, **cells)[0]
 
 
-def counted(text: str, wanted: Type | None = None, **cells: tuple[Type, Any]) -> tuple[Any, dict[str, int]]:
+def counted(text: str, type: Type | None = None, **cells: tuple[Type, Any]) -> tuple[Any, dict[str, int]]:
     expression = compile_expression(text, {name: kind for name, (kind, _) in cells.items()})
     arrays = {name: pa.array([cell], kind.arrow) for name, (kind, cell) in cells.items()}
-    made, emptied = expression.evaluate(arrays, 1, wanted or expression.type)
-    assert made.type == (wanted or expression.type).arrow
+    made, emptied = expression.evaluate(arrays, 1, type or expression.type)
+    assert made.type == (type or expression.type).arrow
     return made[0].as_py(), dict(emptied)
 
 
@@ -53,14 +53,14 @@ def test_expressions_mean_what_they_mean_in_python(meaning: Meaning, rows: list[
         reject()
     columns = {name: pa.array([row[name] for row in rows], kind.arrow) for name, kind in types.items()}
     try:
-        wanted = [meaning.of(row) for row in rows]
+        expected = [meaning.of(row) for row in rows]
     except OverflowedError:
         with pytest.raises(ComputeError):
             expression.evaluate(columns, len(rows), expression.type)
         return
     made, _ = expression.evaluate(columns, len(rows), expression.type)
     assert made.type == expression.type.arrow
-    assert made.to_pylist() == wanted
+    assert made.to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_positions_count_characters_over_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("1 / 3", Decimal("0.333333333333")),
         ("2 / 3", Decimal("0.666666666667")),
@@ -170,8 +170,8 @@ def test_positions_count_characters_over_lines() -> None:
         ("'a' == 'a' and not 'a' == 'A'", True),
     ],
 )
-def test_literals_and_operators_have_their_value(text: str, wanted: Any) -> None:
-    assert value(text) == wanted
+def test_literals_and_operators_have_their_value(text: str, expected: Any) -> None:
+    assert value(text) == expected
 
 
 def test_division_by_zero_is_null_and_counted_only_where_it_is_done() -> None:
@@ -195,7 +195,7 @@ def test_a_result_that_overflows_fails(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "wanted"),
+    ("number", "expected"),
     [
         (2.675, "2.68"),
         (0.285, "0.29"),
@@ -205,9 +205,9 @@ def test_a_result_that_overflows_fails(text: str) -> None:
         (123456789.125, "123456789.13"),
     ],
 )
-def test_floats_are_rounded_by_the_digits_that_people_see(number: float, wanted: str) -> None:
-    assert value("round(f, 2)", f=(FLOAT, number)) == Decimal(wanted)
-    assert value("decimal(f, 38, 2)", f=(FLOAT, number)) == Decimal(wanted)
+def test_floats_are_rounded_by_the_digits_that_people_see(number: float, expected: str) -> None:
+    assert value("round(f, 2)", f=(FLOAT, number)) == Decimal(expected)
+    assert value("decimal(f, 38, 2)", f=(FLOAT, number)) == Decimal(expected)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -222,11 +222,11 @@ def test_decimals_become_the_nearest_float(number: Decimal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "wanted"),
+    ("number", "expected"),
     [(0.1, "0.1"), (1e22, "1e+22"), (float("nan"), "NaN"), (float("-inf"), "-Infinity"), (-2.0, "-2")],
 )
-def test_a_float_becomes_its_shortest_text(number: float, wanted: str) -> None:
-    assert value("text(f)", f=(FLOAT, number)) == wanted
+def test_a_float_becomes_its_shortest_text(number: float, expected: str) -> None:
+    assert value("text(f)", f=(FLOAT, number)) == expected
 
 
 def test_texts_that_are_no_numbers_become_empty_and_are_counted() -> None:
@@ -258,7 +258,7 @@ def test_times_are_read_by_the_clock_of_their_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "wanted"),
+    ("seconds", "expected"),
     [
         (0, "0:00:00"),
         (59.999, "0:00:59"),
@@ -268,11 +268,11 @@ def test_times_are_read_by_the_clock_of_their_zone() -> None:
         (400_000, "111:06:40"),
     ],
 )
-def test_a_duration_is_hours_minutes_and_seconds(seconds: float, wanted: str) -> None:
+def test_a_duration_is_hours_minutes_and_seconds(seconds: float, expected: str) -> None:
     start = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)
     end = datetime.fromtimestamp(start.timestamp() + seconds, UTC)
     cells = {"a": (UTC_TIME, start), "b": (BERLIN, end)}
-    assert value("duration(a, b)", **cells) == wanted
+    assert value("duration(a, b)", **cells) == expected
     assert value("seconds_between(a, b)", **cells) == Decimal(str(seconds))
 
 

@@ -86,8 +86,12 @@ def test_types_and_what_the_file_says_of_itself() -> None:
         "string", "int64", "decimal128(38, 6)", "double", "bool", "date32[day]", "timestamp[us, tz=UTC]",
         "timestamp[us]", "string",
     ]  # fmt: skip
-    said = schema.field("at").metadata
-    assert (said[b"header"], said[b"kind"], said[b"zone"]) == (b"At", b"timestamp", b"Europe/Berlin")
+    metadata = schema.field("at").metadata
+    assert (metadata[b"header"], metadata[b"kind"], metadata[b"zone"]) == (
+        b"At",
+        b"timestamp",
+        b"Europe/Berlin",
+    )
     assert schema.field("j").metadata[b"kind"] == b"json"
     assert schema.metadata[b"title"] == b"T"
     assert schema.metadata[b"created"] == CREATED.isoformat().encode()
@@ -113,8 +117,8 @@ def test_wide_decimals_are_kept_and_infinities_left_out_of_sums(tmp_path: Path) 
 def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "_GROUP_ROWS", 10)
     data, _ = rendered("parquet", typed((Column("n", "N", Kind.INTEGER),), [(n,) for n in range(100)]))
-    found = arrow_parquet.ParquetFile(pa.BufferReader(data)).metadata
-    assert [found.row_group(index).num_rows for index in range(found.num_row_groups)] == [12] * 8 + [4]
+    metadata = arrow_parquet.ParquetFile(pa.BufferReader(data)).metadata
+    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [12] * 8 + [4]
 
 
 def test_narrow_numbers_become_the_declared_type_and_wide_ones_are_refused() -> None:

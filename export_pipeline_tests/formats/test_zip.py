@@ -37,8 +37,8 @@ def test_a_readme_says_whose_data_these_are_and_of_when_and_what_each_file_holds
     assert lines[:3] == ["Archive", "For: Harbour Museum", "Data as of: 2026-03-01 12:00 UTC"]
     files = [resource["path"] for resource in listed]
     assert files == ["works.csv", "works.json", "ledger.csv", "ledger.json"]
-    found = [line.split(None, 1) for line in lines if line.startswith(tuple(files))]
-    assert found == [
+    described = [line.split(None, 1) for line in lines if line.startswith(tuple(files))]
+    assert described == [
         [path, f"{1200 if path.startswith('works') else 2:,} rows, {sizes[path]:,} bytes"] for path in files
     ]
     personal = [line.strip() for line in lines if "personal" in line]

@@ -7,7 +7,7 @@ from export_pipeline.health.findings import Finding
 from export_pipeline.settings import load_settings
 
 
-def found(**options: Any) -> dict[str, Finding]:
+def examined(**options: Any) -> dict[str, Finding]:
     findings = examine(load_settings(), dagster=False, **options)
     assert all(
         "\n" not in finding.wrong + finding.do and finding.wrong and finding.do for finding in findings

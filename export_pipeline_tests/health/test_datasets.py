@@ -33,12 +33,12 @@ def test_a_dataset_of_ones_own_that_does_not_fit_is_named_with_its_reason(
 def test_too_many_partitions_are_advised_against(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found() -> list[Finding]:
+    def findings() -> list[Finding]:
         return [one for one in dataset_findings(load_settings()) if one.code == "partitions_many"]
 
-    assert found() == []
+    assert findings() == []
     monkeypatch.setenv("EXPORT_MAX_PARTITIONS", "100")
-    (finding,) = found()
+    (finding,) = findings()
     assert finding.is_advice
     assert re.match(
         r"takeoff: 2 scopes times [\d,]+ daily windows are [\d,]+ partitions of an asset, more than "
@@ -46,7 +46,7 @@ def test_too_many_partitions_are_advised_against(
     )  # fmt: skip
     assert "partition_windows_by_scope: false" in finding.do
     monkeypatch.setenv("EXPORT_MAX_PARTITIONS", "0")
-    assert found() == []
+    assert findings() == []
 
 
 def test_a_source_that_is_away_is_reported_once(

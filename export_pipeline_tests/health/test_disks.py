@@ -9,13 +9,13 @@ import pytest
 
 from export_pipeline.health.disks import staging_findings
 from export_pipeline.settings import load_settings
-from export_pipeline_tests.health.findings import found
+from export_pipeline_tests.health.findings import examined
 
 
 def test_a_full_disk_is_reported(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100 << 30, 98 << 30, 2 << 30))
-    findings = found()
+    findings = examined()
     assert set(findings) == {"store_full", "staging_full"}
     assert "2.0 GiB (2%)" in findings["store_full"].wrong
 

@@ -8,12 +8,12 @@ import pytest
 from export_pipeline import health
 from export_pipeline.health.findings import Finding
 from export_pipeline_tests.commands import Command
-from export_pipeline_tests.health.findings import found
+from export_pipeline_tests.health.findings import examined
 from export_pipeline_tests.jobs.database import Database
 
 
 def test_a_healthy_deployment_has_no_findings(well: dict[str, str]) -> None:
-    assert found() == {}
+    assert examined() == {}
 
 
 @pytest.mark.slow
@@ -32,7 +32,7 @@ def test_each_part_that_is_down_is_reported_alone(
     well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    findings = found()
+    findings = examined()
     assert set(findings) == {code}
     assert "hunter2" not in str(findings)
 
@@ -42,12 +42,12 @@ def test_tables_of_another_version_and_an_invalid_file_are_reported(
 ) -> None:
     database = Database(well["EXPORT_JOBS_URL"])
     database.run("UPDATE export_pipeline_version SET version_num = 'older'")
-    assert set(found()) == {"ledger_not_migrated"}
+    assert set(examined()) == {"ledger_not_migrated"}
     database.run("DROP TABLE export_pipeline_version")
-    assert set(found()) == {"ledger_not_migrated"}
+    assert set(examined()) == {"ledger_not_migrated"}
     database.close()
     (tmp_path / "health.db").write_bytes(b"not a database" * 100)
-    assert set(found()) == {"ledger_unusable"}
+    assert set(examined()) == {"ledger_unusable"}
 
 
 def test_a_check_that_breaks_hides_no_other(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_a_check_that_breaks_hides_no_other(well: dict[str, str], monkeypatch: p
 
     monkeypatch.setattr(health, "source_findings", broken)
     monkeypatch.setenv("EXPORT_STAGING_URL", "/proc/nowhere")
-    findings = found()
+    findings = examined()
     assert set(findings) == {"check_failed", "staging_unusable"}
     assert findings["check_failed"].wrong == "A check broke: ZeroDivisionError: a b"
 

@@ -181,8 +181,8 @@ class _Rows:
     def _shifted(self, index: int, many: int) -> list[str | None]:
         """Different texts for the fields of one row; every 11th is null."""
         texts = self.naughty
-        found = [texts[(index + 37 * field) % len(texts)] for field in range(many)]
-        return [None if (index + field) % 11 == 10 else text for field, text in enumerate(found)]
+        fields = [texts[(index + 37 * field) % len(texts)] for field in range(many)]
+        return [None if (index + field) % 11 == 10 else text for field, text in enumerate(fields)]
 
     def _conditions(self) -> Iterator[dict[str, Any]]:
         names = self._fit(255, [*self.naughty, *SHEET_NAMES, *(["twice"] * 3)])
@@ -303,25 +303,25 @@ _SELECTS = {
 def truth(url: str, project: str = PROJECT) -> Truth:
     """Read a project with nothing but the database's own driver."""
     read = _sqlite if url.startswith("sqlite") else _postgres
-    found, damaged = read(url, project)
-    (facts,) = found["project"]
+    rows, damaged = read(url, project)
+    (facts,) = rows["project"]
     order = lambda text: text.encode()  # noqa: E731
-    conditions = sorted(found["conditions"], key=lambda r: (r["sort_order"], order(r["name"]), r["id"]))
+    conditions = sorted(rows["conditions"], key=lambda r: (r["sort_order"], order(r["name"]), r["id"]))
     pages = sorted(
-        found["pages"], key=lambda r: (order(r["document"]), r["document_id"], r["page_number"], r["id"])
+        rows["pages"], key=lambda r: (order(r["document"]), r["document_id"], r["page_number"], r["id"])
     )
     documents = {row["document_id"]: row["document"] for row in pages}
     for row in pages:  # documents of one name have numbers
         alike = [id for id, name in documents.items() if name == row["document"]]
         number = f" ({alike.index(row['document_id']) + 1})" if len(alike) > 1 and row["document"] else ""
         row["label"] = row["document"] and row["document"] + number
-    costs = {row["condition_id"]: row for row in found["assemblies"]}
+    costs = {row["condition_id"]: row for row in rows["assemblies"]}
     for row in conditions:
         row["assembly"] = costs.get(row["id"])
     place = {row["id"]: number for number, row in enumerate(pages)}
     home = {row["id"]: number for number, row in enumerate(conditions)}
     measurements = sorted(
-        found["measurements"],
+        rows["measurements"],
         key=lambda r: (
             home[r["condition_id"]],
             place.get(r["page_id"], len(pages)),
@@ -350,15 +350,15 @@ def _sqlite(url: str, project: str) -> tuple[dict[str, list[dict[str, Any]]], in
             damaged += 1
             return value.decode("utf-8", "replace")
 
-    found = {}
+    values = {}
     for name, sql in _SELECTS.items():
         cursor = connection.execute(sql.format(id=project))
         names = [field[0] for field in cursor.description]
-        found[name] = [
+        values[name] = [
             {key: _typed(key, text(value)) for key, value in zip(names, row, strict=True)} for row in cursor
         ]
     connection.close()
-    return found, damaged
+    return values, damaged
 
 
 def _typed(key: str, value: Any) -> Any:
@@ -383,13 +383,13 @@ def _postgres(url: str, project: str) -> tuple[dict[str, list[dict[str, Any]]], 
         sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     )
     psycopg2.extras.register_default_jsonb(connection, loads=lambda text: text)
-    found = {}
+    values = {}
     with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
         for name, sql in _SELECTS.items():
             cursor.execute(sql.format(id=project))
-            found[name] = [
+            values[name] = [
                 {k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()}
                 for row in cursor
             ]
     connection.close()
-    return found, 0
+    return values, 0

@@ -106,8 +106,8 @@ def export(
     url: str, table: str, folder: Path, formats: Sequence[str] | None = None, **asked: Any
 ) -> Exported:
     """Introspect a table and export all its own columns by the stages that a run has, with staging between them."""
-    found = introspect(url, table)
-    model = TableModel.model_validate(yaml.safe_load(found.yaml)["attributes"])
+    introspected = introspect(url, table)
+    model = TableModel.model_validate(yaml.safe_load(introspected.yaml)["attributes"])
     spec = CheckedTableSpec.model_validate(model.spec())
     columns = [column for column in spec.columns if not column.hidden and not column.extra]
     options, format_options = parse_options(
@@ -137,7 +137,7 @@ def export(
                     f"{table} as {name}: {column} adds up to {facts.totals.get(column)}, not {total}"
                 )
         files[name] = path
-    return Exported(found.yaml, spec, columns, files, problems, changed)
+    return Exported(introspected.yaml, spec, columns, files, problems, changed)
 
 
 _USED: dict[str, Any] = {
@@ -174,13 +174,13 @@ def use_everything(url: str, table: str) -> int:
                 "contains": "a",
                 "is_null": True,
             }
-            found = {
+            asked = {
                 operator: read(filters={name: {operator: used[operator]}}) for operator in filter_.operators
             }
-            if "is_null" in found:
-                assert found["is_null"] + read(filters={name: {"is_null": False}}) == whole, name
-            if "equals" in found and "in" in found:
-                assert found["equals"] == found["in"], name
+            if "is_null" in asked:
+                assert asked["is_null"] + read(filters={name: {"is_null": False}}) == whole, name
+            if "equals" in asked and "in" in asked:
+                assert asked["equals"] == asked["in"], name
         for name in model.sort:
             assert read(sort=[name]) == read(sort=[f"-{name}"]) == whole
         for name in model.presets:
@@ -264,10 +264,10 @@ def _csv(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
 
 
 def _documents(found_rows: Sequence[dict[str, Any]], columns: Sequence[ColumnSpec]) -> list[Row]:
-    def cell(found: Any, column: ColumnSpec) -> Any:
-        if column.type == "json" and found is not None:
-            return json.dumps(found, default=str, sort_keys=True)
-        return value(found, column)
+    def cell(cell_value: Any, column: ColumnSpec) -> Any:
+        if column.type == "json" and cell_value is not None:
+            return json.dumps(cell_value, default=str, sort_keys=True)
+        return value(cell_value, column)
 
     return [tuple(cell(one[column.name], column) for column in columns) for one in found_rows]
 
@@ -299,15 +299,15 @@ def _excel(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
     if rows and rows[0][0] == "No rows." and len(rows) == 1:
         return []
 
-    def cell(found: Any, column: ColumnSpec) -> Any:
-        if isinstance(found, datetime) and column.type == "timestamp":
-            micros = round(found.microsecond / 1000) * 1000  # a double's days hold no microseconds
-            found = found.replace(microsecond=0) + timedelta(microseconds=micros)
-        if isinstance(found, time):
-            found = None
-        return None if found in (None, "") else value(found, column)
+    def cell(cell_value: Any, column: ColumnSpec) -> Any:
+        if isinstance(cell_value, datetime) and column.type == "timestamp":
+            micros = round(cell_value.microsecond / 1000) * 1000  # a double's days hold no microseconds
+            cell_value = cell_value.replace(microsecond=0) + timedelta(microseconds=micros)
+        if isinstance(cell_value, time):
+            cell_value = None
+        return None if cell_value in (None, "") else value(cell_value, column)
 
-    return [tuple(cell(found, c) for found, c in zip(row, columns, strict=True)) for row in rows]
+    return [tuple(cell(content, c) for content, c in zip(row, columns, strict=True)) for row in rows]
 
 
 def _parquet(path: Path, columns: Sequence[ColumnSpec]) -> list[Row]:
@@ -343,40 +343,40 @@ _RUNS = re.compile(r"[\s\u200b-\u200f\u2060-\u206f\ufeff]*[=+\-@＝＋－＠]|[\
 def expected(rows: Sequence[Row], columns: Sequence[ColumnSpec], format: str) -> list[Row]:
     """The expected cells of these rows in a format, by its documented rules."""
 
-    def cell(found: Any, column: ColumnSpec) -> Any:
+    def cell(value: Any, column: ColumnSpec) -> Any:
         is_text = column.parsed.kind.is_text
-        if isinstance(found, str):
-            found = _ILLEGAL.sub("\ufffd", found)
-        if format == "csv" and is_text and found:
-            return f"'{found}" if _RUNS.match(found) else found
-        if format in ("csv", "excel") and found == "":
+        if isinstance(value, str):
+            value = _ILLEGAL.sub("\ufffd", value)
+        if format == "csv" and is_text and value:
+            return f"'{value}" if _RUNS.match(value) else value
+        if format in ("csv", "excel") and value == "":
             return None
-        if isinstance(found, float) and not math.isfinite(found) and format in ("json", "jsonl"):
+        if isinstance(value, float) and not math.isfinite(value) and format in ("json", "jsonl"):
             return None
-        if format == "excel" and column.type == "timestamp" and found is not None:
-            naive = found.replace(tzinfo=None)
+        if format == "excel" and column.type == "timestamp" and value is not None:
+            naive = value.replace(tzinfo=None)
             micros = round(naive.microsecond / 1000) * 1000
             wall = naive.replace(microsecond=0) + timedelta(microseconds=micros)
             return wall if column.zone is None else wall.replace(tzinfo=UTC)
-        return found
+        return value
 
-    return [tuple(cell(found, c) for found, c in zip(row, columns, strict=True)) for row in rows]
+    return [tuple(cell(cell_value, c) for cell_value, c in zip(row, columns, strict=True)) for row in rows]
 
 
 def differences(url: str, table: str, made: Exported) -> list[str]:
     """Everything that a file says otherwise than the database; nothing, if all is well."""
     every = truth(url, made)
-    found = list(made.problems)
+    problems = list(made.problems)
     for format, path in made.files.items():
         places = [i for i, c in enumerate(made.columns) if c.formats is None or format in c.formats]
         columns, rows = [made.columns[i] for i in places], [tuple(row[i] for i in places) for row in every]
         if format == "pdf":
-            found += _missing_in_pdf(path, expected(rows, columns, "pdf"), columns, table)
+            problems += _missing_in_pdf(path, expected(rows, columns, "pdf"), columns, table)
             continue
-        said = READERS[format](path, columns)
+        lines = READERS[format](path, columns)
         in_rows = expected(rows, columns, format)
-        wanted = Counter(in_rows)
-        missing, extra = wanted - Counter(said), Counter(said) - wanted
+        expected_rows = Counter(in_rows)
+        missing, extra = expected_rows - Counter(lines), Counter(lines) - expected_rows
         for row in list(missing)[:2]:
             near = max(
                 extra, key=lambda one: sum(a == b for a, b in zip(one, row, strict=True)), default=None
@@ -386,16 +386,16 @@ def differences(url: str, table: str, made: Exported) -> list[str]:
                 for a, b, c in zip(row, near or (), columns, strict=False)
                 if a != b
             ]
-            found.append(
+            problems.append(
                 f"{table} as {format}: {sum(missing.values())} rows differ, e.g. {'; '.join(cells[:4])}"
             )
         key = [c.name for c in columns if (c.from_ or c.name) in made.spec.source.key]
         places = [i for i, c in enumerate(columns) if c.name in key]
         if len(key) == len(made.spec.source.key) == 1 and not missing:
-            order, in_order = ([row[places[0]] for row in some] for some in (said, in_rows))
+            order, in_order = ([row[places[0]] for row in some] for some in (lines, in_rows))
             if None not in order and order != in_order:
-                found.append(f"{table} as {format} is not in the order of its key")
-    return found
+                problems.append(f"{table} as {format} is not in the order of its key")
+    return problems
 
 
 def _missing_in_pdf(path: Path, rows: Sequence[Row], columns: Sequence[ColumnSpec], table: str) -> list[str]:
@@ -404,12 +404,12 @@ def _missing_in_pdf(path: Path, rows: Sequence[Row], columns: Sequence[ColumnSpe
     text = subprocess.run([tool, "-layout", str(path), "-"], capture_output=True, check=True).stdout.decode()
     words = set(text.split())
     letters = re.sub(r"\s", "", text)
-    wanted: set[str] = set()
+    expected_texts: set[str] = set()
     for row in rows:
         for cell, column in zip(row, columns, strict=True):
             if isinstance(cell, str) and column.type != "json":
-                wanted.update(word for word in cell.split() if len(word) <= 8 and word.isascii())
+                expected_texts.update(word for word in cell.split() if len(word) <= 8 and word.isascii())
             elif isinstance(cell, int) and not isinstance(cell, bool):
-                wanted.add(f"{cell:,}" if f"{cell:,}" in words else str(cell))
-    lost = [word for word in wanted if word not in words and word not in letters]
+                expected_texts.add(f"{cell:,}" if f"{cell:,}" in words else str(cell))
+    lost = [word for word in expected_texts if word not in words and word not in letters]
     return [f"{table} as pdf: {len(lost)} words are missing, e.g. {sorted(lost)[:5]}"] if lost else []

@@ -74,7 +74,7 @@ def review(row: Mapping[str, Any]) -> str:
     return "modified" if row["is_modified"] else "approved"
 
 
-def replaced(found: Truth) -> Counter[tuple[str, str]]:
+def replaced(truth: Truth) -> Counter[tuple[str, str]]:
     """The number of cells of each column with illegal characters."""
     counts: Counter[tuple[str, str]] = Counter()
 
@@ -85,21 +85,21 @@ def replaced(found: Truth) -> Counter[tuple[str, str]]:
 
     for table, names in TEXTS.items():
         for name in names:
-            count(f"{table}.{name}", (row[name] for row in getattr(found, table)))
-    count("pages.document_label", (row["label"] for row in found.pages))
-    count("measurements.condition", (row["condition"]["name"] for row in found.measurements))
+            count(f"{table}.{name}", (row[name] for row in getattr(truth, table)))
+    count("pages.document_label", (row["label"] for row in truth.pages))
+    count("measurements.condition", (row["condition"]["name"] for row in truth.measurements))
     for name in ("document", "sheet_number", "sheet_title"):
-        count(f"measurements.{name}", (row["page"][name] for row in found.measurements if row["page"]))
-    count("title", [found.project["name"]])
+        count(f"measurements.{name}", (row["page"][name] for row in truth.measurements if row["page"]))
+    count("title", [truth.project["name"]])
     for name in ("name", "description", "client_name", "status"):
-        count(f"takeoff.{name}", [found.project[name]])
+        count(f"takeoff.{name}", [truth.project[name]])
     return counts
 
 
-def totals(found: Truth) -> dict[str, tuple[int, float]]:
+def totals(truth: Truth) -> dict[str, tuple[int, float]]:
     """Count and sum of each condition's measurements, by its id; what is no number adds nothing."""
-    sums = {row["id"]: (0, 0.0) for row in found.conditions}
-    for row in found.measurements:
+    sums = {row["id"]: (0, 0.0) for row in truth.conditions}
+    for row in truth.measurements:
         count, total = sums[row["condition_id"]]
         value = row["quantity"]
         sums[row["condition_id"]] = (count + 1, total + (value if math.isfinite(value) else 0.0))

@@ -104,26 +104,26 @@ class Attacker:
 
     def asked(self) -> dict[str, Any]:
         """The options."""
-        dice, found = self.dice, dict[str, Any]()
+        dice, request = self.dice, dict[str, Any]()
         if dice.random() < 0.8:
-            found["filters"] = {
+            request["filters"] = {
                 self._name(self.filters): self._operators() for _ in range(dice.choice([1, 1, 2, 4]))
             }
         if dice.random() < 0.3:
-            found["sort"] = [
+            request["sort"] = [
                 dice.choice(["", "-", "--"]) + self._name(SPEC["sort"]) for _ in range(dice.choice([1, 2]))
             ]
         if dice.random() < 0.3:
-            found["columns"] = ["id", *(self._name(self.columns) for _ in range(dice.choice([1, 3])))]
+            request["columns"] = ["id", *(self._name(self.columns) for _ in range(dice.choice([1, 3])))]
         if dice.random() < 0.3:
-            found["preset"] = dice.choice(["few", "paid", self.anything()])
+            request["preset"] = dice.choice(["few", "paid", self.anything()])
         if dice.random() < 0.5:
-            found["requested_by"] = self.anything()
+            request["requested_by"] = self.anything()
         if dice.random() < 0.05:
-            found[dice.choice(WORDS)] = self.anything()
+            request[dice.choice(WORDS)] = self.anything()
         if dice.random() < 0.05:
-            found[dice.choice(["filters", "sort", "columns"])] = self.anything()
-        return found
+            request[dice.choice(["filters", "sort", "columns"])] = self.anything()
+        return request
 
     def _name(self, known: Any) -> str:
         return str(self.dice.choice(list(known)) if self.dice.random() < 0.93 else self.dice.choice(WORDS))
@@ -179,8 +179,8 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str,
 def answer(snapshot: Snapshot, scope: str | None, asked: dict[str, Any]) -> list[dict[str, Any]] | str:
     """The rows, or the sentence with which a request is refused."""
     try:
-        found, _ = parse_options(asked, options(spec()), FormatOptions)
-        data = table.read(snapshot, Request("items", tabular, spec(), scope, found))
+        parsed, _ = parse_options(asked, options(spec()), FormatOptions)
+        data = table.read(snapshot, Request("items", tabular, spec(), scope, parsed))
         rows: list[dict[str, Any]] = [
             row for batch in data.tables["rows"].open() for row in batch.to_pylist()
         ]
@@ -199,11 +199,11 @@ def test_no_foreign_row_and_no_error_of_a_database(shop: tuple[str, dict[str, li
     with open_snapshot(url) as snapshot:
         for number in range(REQUESTS):
             scope, asked = attacker.scope(), attacker.asked()
-            said = answer(snapshot, scope, asked)
-            if isinstance(said, str):
+            ids = answer(snapshot, scope, asked)
+            if isinstance(ids, str):
                 kinds["refused"] += 1
-                assert "\n" not in said, (number, said)
-                assert 10 < len(said) < 3_000, (number, said)
+                assert "\n" not in ids, (number, ids)
+                assert 10 < len(ids) < 3_000, (number, ids)
                 for word in (
                     "Traceback",
                     "sqlalchemy",
@@ -213,17 +213,17 @@ def test_no_foreign_row_and_no_error_of_a_database(shop: tuple[str, dict[str, li
                     "SELECT ",
                     "syntax error",
                 ):
-                    assert word not in said or word in str(asked) or word in str(scope), (number, said)
+                    assert word not in ids or word in str(asked) or word in str(scope), (number, ids)
                 continue
-            kinds["rows" if said else "empty"] += 1
+            kinds["rows" if ids else "empty"] += 1
             assert scope in SCOPES, (number, scope)
             foreign = [
                 row["id"]
-                for row in said
+                for row in ids
                 if "id" in row and homes.get(row["id"], "deleted") not in (scope, None)
             ]
             assert not foreign, (number, scope, asked)
-            if said and said[0].get("secret") is not None:
+            if ids and ids[0].get("secret") is not None:
                 assert (asked.get("requested_by"), scope) in owners, (number, asked)
     assert kinds["rows"] > REQUESTS // 50
     assert kinds["refused"] > REQUESTS // 10
@@ -244,8 +244,8 @@ def test_a_uuid_holds_a_text_as_it_is_printed(
     url, tables = shop
     kept = [row for row in tables[NAME] if row["deleted_at"] is None and row["shop"] in ("s1", None)]
     with open_snapshot(url) as snapshot:
-        said = answer(snapshot, "s1", {"filters": {"uid": {"contains": text}}})
-    assert not isinstance(said, str), said
-    assert {row["id"] for row in said} == {
+        ids = answer(snapshot, "s1", {"filters": {"uid": {"contains": text}}})
+    assert not isinstance(ids, str), ids
+    assert {row["id"] for row in ids} == {
         row["id"] for row in kept if row["uid"] and text.lower() in str(row["uid"])
     }

@@ -25,9 +25,9 @@ def test_every_cell_is_the_database_s_or_counted(hostile: Hostile) -> None:
     path, done = hostile.file("csv")
     csv.field_size_limit(10**9)
     with path.open(encoding="utf-8", errors="strict", newline="") as lines:
-        head, *found = list(csv.reader(lines, strict=True))
+        head, *rows = list(csv.reader(lines, strict=True))
     assert head == HEADERS
-    assert len(found) == done.rows == len(hostile.truth.measurements)
+    assert len(rows) == done.rows == len(hostile.truth.measurements)
     changed: Counter[tuple[str, str]] = Counter()
 
     def text(value: str | None, header: str) -> str:
@@ -37,14 +37,14 @@ def test_every_cell_is_the_database_s_or_counted(hostile: Hostile) -> None:
         changed[GUARDED, header] += 1
         return f"'{cell}"
 
-    for place, (row, cells) in enumerate(zip(hostile.truth.measurements, found, strict=True), 1):
-        told = joined(row)
-        number = "" if told["page_number"] is None else str(told["page_number"])
+    for place, (row, cells) in enumerate(zip(hostile.truth.measurements, rows, strict=True), 1):
+        where = joined(row)
+        number = "" if where["page_number"] is None else str(where["page_number"])
         assert cells == [
-            text(told["condition"], "Condition"), number, text(told["sheet_number"], "Sheet Number"),
+            text(where["condition"], "Condition"), number, text(where["sheet_number"], "Sheet Number"),
             text(row["geometry_type"], "Geometry Type"), cells[4], text(row["unit"], "Unit"),
             text(row["geometry_data"], "Coordinates"), "Yes" if row["is_verified"] else "No", "Yes" if row["is_ai_generated"] else "No",
-            text(row["notes"], "Notes"), text(told["document"], "Document"), review(row), str(place),
+            text(row["notes"], "Notes"), text(where["document"], "Document"), review(row), str(place),
         ]  # fmt: skip
         value = row["quantity"]
         if math.isfinite(value):
@@ -56,7 +56,7 @@ def test_every_cell_is_the_database_s_or_counted(hostile: Hostile) -> None:
     assert done.changed == changed
     # No cell that a spreadsheet would take for a formula, in whichever column.
     assert not [
-        cell for row in found for i, cell in enumerate(row) if HEADERS[i] not in ("Quantity", "Page") and is_formula(cell)
+        cell for row in rows for i, cell in enumerate(row) if HEADERS[i] not in ("Quantity", "Page") and is_formula(cell)
     ]  # fmt: skip
 
 

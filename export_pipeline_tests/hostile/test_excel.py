@@ -56,40 +56,40 @@ class Comparison:
         self.changed: Counter[tuple[str, str]] = Counter()
 
     def check(self, cell: Any, value: Any, header: str) -> None:
-        found = cell.value
+        content = cell.value
         assert cell.data_type != "f"
         if value is None or value == "":
-            assert found in (None, "")
+            assert content in (None, "")
         elif isinstance(value, bool):
-            assert found is value
+            assert content is value
         elif isinstance(value, str):
-            self._text(found, value, header)
+            self._text(content, value, header)
         elif isinstance(value, float) and not (value == 0 or 2.2250738585072014e-308 <= abs(value) < 1e308):
             self.changed[NOT_A_NUMBER, header] += 1
-            assert isinstance(found, str)
-            assert float(found) == value or (math.isnan(value) and found == "NaN")
+            assert isinstance(content, str)
+            assert float(content) == value or (math.isnan(value) and content == "NaN")
         elif isinstance(value, float):
-            assert isinstance(found, int | float)
-            assert float(found) == value
+            assert isinstance(content, int | float)
+            assert float(content) == value
         elif len(Decimal(value).normalize().as_tuple().digits) > 15:
             self.changed[KEEP_DIGITS, header] += 1
-            assert isinstance(found, str)
-            assert Decimal(found) == value
+            assert isinstance(content, str)
+            assert Decimal(content) == value
         else:
-            assert isinstance(found, int | float)
-            assert Decimal(repr(found)) == value
+            assert isinstance(content, int | float)
+            assert Decimal(repr(content)) == value
 
-    def _text(self, found: Any, value: str, header: str) -> None:
+    def _text(self, content: Any, value: str, header: str) -> None:
         if len(value.encode("utf-16-le")) <= 2 * 32_767:
-            assert _as_openpyxl(found) == _as_openpyxl(value)
+            assert _as_openpyxl(content) == _as_openpyxl(value)
             return
         self.changed[MOVED, header] += 1
-        match = re.match(r"\[see (.*)!([A-Z]+)(\d+) for the whole text\] ", found)
+        match = re.match(r"\[see (.*)!([A-Z]+)(\d+) for the whole text\] ", content)
         assert match is not None
         sheet: Worksheet = self.book[match[1].strip("'").replace("''", "'")]
         row = [cell.value or "" for cell in sheet[int(match[3])]]
         assert "".join(row[2:]) == value
-        assert found[match.end() : match.end() + 100] == value[:100]
+        assert content[match.end() : match.end() + 100] == value[:100]
 
 
 def _as_openpyxl(text: Any) -> Any:
@@ -106,10 +106,10 @@ def test_every_measurement_is_the_database_s_or_counted(
     hostile: Hostile, book: Workbook, calculated: Workbook
 ) -> None:
     """Every cell of every condition's sheet, of By Page, and of the conditions on Summary and Cost Summary."""
-    found, (_, done) = hostile.truth, hostile.file("excel")
+    truth, (_, done) = hostile.truth, hostile.file("excel")
     comparison = Comparison(book)
-    by_condition: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in found.conditions}
-    for number, row in enumerate(found.measurements, 1):
+    by_condition: dict[str, list[dict[str, Any]]] = {row["id"]: [] for row in truth.conditions}
+    for number, row in enumerate(truth.measurements, 1):
         by_condition[row["condition_id"]].append(row | {"place": number})
     conditions = rows(hostile.data, "conditions")
     summary = book.worksheets[0]
@@ -131,9 +131,9 @@ def test_every_measurement_is_the_database_s_or_counted(
         "elevation",
         "color",
     )
-    sums = totals(found)
+    sums = totals(truth)
     names = []
-    for number, (row, source) in enumerate(zip(conditions, found.conditions, strict=True), top + 1):
+    for number, (row, source) in enumerate(zip(conditions, truth.conditions, strict=True), top + 1):
         for cell, field, head in zip(summary[number], fields, heads, strict=True):
             if field in texts:
                 comparison.check(cell, clean(source[field]), head)
@@ -144,22 +144,22 @@ def test_every_measurement_is_the_database_s_or_counted(
         link = summary.cell(number, 1).hyperlink
         names.append(link.location.rpartition("!")[0][1:-1].replace("''", "'"))
     assert len({name.casefold() for name in names}) == len(names)
-    for name, row in zip(names, found.conditions, strict=True):
+    for name, row in zip(names, truth.conditions, strict=True):
         _details(comparison, book[name], row, by_condition[row["id"]])
-    place = {row["id"]: number for number, row in enumerate(found.pages)}
-    order = {row["id"]: number for number, row in enumerate(found.conditions)}
+    place = {row["id"]: number for number, row in enumerate(truth.pages)}
+    order = {row["id"]: number for number, row in enumerate(truth.conditions)}
     together: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for row in found.measurements:
+    for row in truth.measurements:
         where = place.get(row["page_id"], len(place)), order[row["condition_id"]]
         together.setdefault(where, []).append(row)
     sheet = book["By Page"]
     top = header_row(sheet, "Page")
     for number, (_, some) in enumerate(sorted(together.items()), top + 1):
-        told = joined(some[0])
+        titles = joined(some[0])
         values = (
-            told["page_number"], told["sheet_number"], told["sheet_title"], told["condition"], len(some),
+            titles["page_number"], titles["sheet_number"], titles["sheet_title"], titles["condition"], len(some),
             math.fsum(row["quantity"] for row in some if math.isfinite(row["quantity"])),
-            clean(some[0]["condition"]["unit"]), told["document"],
+            clean(some[0]["condition"]["unit"]), titles["document"],
         )  # fmt: skip
         for cell, value, head in zip(sheet[number], values, sheet[top], strict=True):
             if head.value == "Quantity" and isinstance(cell.value, float):
@@ -174,7 +174,7 @@ def test_every_measurement_is_the_database_s_or_counted(
         comparison.changed[KEEP_DIGITS, "Total Cost"] += isinstance(row[-1].value, str)
     _charts(comparison, calculated["Charts"], costed)
     assert done.changed == comparison.changed
-    assert done.rows == len(found.measurements)
+    assert done.rows == len(truth.measurements)
 
 
 def _details(
@@ -184,10 +184,10 @@ def _details(
     top = header_row(sheet, "Page")
     assert tuple(cell.value for cell in sheet[top]) == DETAIL
     for number, row in enumerate(rows_, top + 1):
-        told = joined(row)
+        where = joined(row)
         values = (
-            told["page_number"], told["sheet_number"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]), row["is_verified"],
-            clean(row["notes"]), told["document"], review(row), row["place"],
+            where["page_number"], where["sheet_number"], clean(row["geometry_type"]), row["quantity"], clean(row["unit"]), row["is_verified"],
+            clean(row["notes"]), where["document"], review(row), row["place"],
         )  # fmt: skip
         for cell, value, header in zip(sheet[number], values, DETAIL, strict=True):
             comparison.check(cell, value, header)
@@ -287,12 +287,12 @@ def test_calamine_reads_what_openpyxl_reads(hostile: Hostile, calculated: Workbo
     assert theirs.sheet_names == calculated.sheetnames
     for sheet in calculated.worksheets:
         expected = [[_plain(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
-        found = [
+        values = [
             [_plain(cell) for cell in row]
             for row in theirs.get_sheet_by_name(sheet.title).to_python(skip_empty_area=False)
         ]
-        width = max(map(len, [*expected, *found]))
-        assert [row + [""] * (width - len(row)) for row in found] == [
+        width = max(map(len, [*expected, *values]))
+        assert [row + [""] * (width - len(row)) for row in values] == [
             row + [""] * (width - len(row)) for row in expected
         ]
 

@@ -57,54 +57,54 @@ class Comparison:
     def __init__(self) -> None:
         self.changed: Counter[tuple[str, str]] = Counter()
 
-    def check(self, row: dict[str, Any], names: tuple[str, ...], said: dict[str, Any]) -> None:
+    def check(self, row: dict[str, Any], names: tuple[str, ...], document: dict[str, Any]) -> None:
         for name in names:
             key, value = _camel(name), row[name]
-            found = said[key]
+            content = document[key]
             if name == "geometry_data":
-                self._geometry(value, found)
+                self._geometry(value, content)
             elif isinstance(value, datetime):
-                assert datetime.fromisoformat(found) == value
+                assert datetime.fromisoformat(content) == value
             elif isinstance(value, str):
-                assert found == clean(value)
+                assert content == clean(value)
             elif isinstance(value, bool) or value is None:
-                assert found is value
+                assert content is value
             elif not math.isfinite(value):
-                assert found is None
+                assert content is None
                 self.changed[NO_NUMBER, key] += 1
             elif isinstance(value, int):
-                assert (type(found), found) == (int, value)
+                assert (type(content), content) == (int, value)
             else:
-                assert float(found) == value
-                assert math.copysign(1, float(found)) == math.copysign(1, value)
+                assert float(content) == value
+                assert math.copysign(1, float(content)) == math.copysign(1, value)
 
-    def _geometry(self, stored: str, found: Any) -> None:
+    def _geometry(self, stored: str, value: Any) -> None:
         text = clean(stored)
         assert text is not None
         try:
             expected = strict(text)
             orjson.loads(text)
         except (ValueError, AssertionError, RecursionError):
-            assert found == text
+            assert value == text
             self.changed[NO_JSON, "geometryData"] += 1
         else:
-            assert found == expected
+            assert value == expected
 
 
 @pytest.mark.slow
 def test_every_value_is_the_database_s_or_counted(hostile: Hostile) -> None:
     path, done = hostile.file("json")
     document = strict(path.read_text(encoding="utf-8", errors="strict"))
-    found, comparison = hostile.truth, Comparison()
-    assert [page["id"] for page in document["pages"]] == [row["id"] for row in found.pages]
-    for row, said in zip(found.pages, document["pages"], strict=True):
-        comparison.check(row, PAGE, said)
+    truth, comparison = hostile.truth, Comparison()
+    assert [page["id"] for page in document["pages"]] == [row["id"] for row in truth.pages]
+    for row, part in zip(truth.pages, document["pages"], strict=True):
+        comparison.check(row, PAGE, part)
     assert [condition["id"] for condition in document["conditions"]] == [
-        row["id"] for row in found.conditions
+        row["id"] for row in truth.conditions
     ]
-    children = iter(found.measurements)
-    for row, said in zip(found.conditions, document["conditions"], strict=True):
-        comparison.check(row, CONDITION, said)
+    children = iter(truth.measurements)
+    for row, part in zip(truth.conditions, document["conditions"], strict=True):
+        comparison.check(row, CONDITION, part)
         for name in ("overhead_percent", "profit_percent", "total_labor_hours"):
             value = row["assembly"] and row["assembly"][name]
             if value is not None and not math.isfinite(value):
@@ -112,20 +112,20 @@ def test_every_value_is_the_database_s_or_counted(hostile: Hostile) -> None:
             elif name == "total_labor_hours":
                 # Scaled with the quantity: too large a product is infinite.
                 comparison.changed[NO_NUMBER, "totalLaborHours"] += (
-                    value == 1e300 and said["totalLaborHours"] is None
+                    value == 1e300 and part["totalLaborHours"] is None
                 )
-        for measurement in said["measurements"]:
+        for measurement in part["measurements"]:
             row = next(children)
             comparison.check(row, MEASUREMENT, measurement)
-            told = joined(row)
-            assert {_camel(name): value for name, value in told.items()}.items() <= measurement.items()
-            expected = {_camel(name) for name in (*MEASUREMENT, *told)} | {"reviewStatus", "number"}
+            where = joined(row)
+            assert {_camel(name): value for name, value in where.items()}.items() <= measurement.items()
+            expected = {_camel(name) for name in (*MEASUREMENT, *where)} | {"reviewStatus", "number"}
             assert set(measurement) == expected
     assert next(children, None) is None
     assert done.changed == comparison.changed
-    assert done.rows == len(found.measurements)
+    assert done.rows == len(truth.measurements)
     for name in ("id", "name", "description", "client_name", "status"):
-        assert document["project"][_camel(name)] == clean(found.project[name])
+        assert document["project"][_camel(name)] == clean(truth.project[name])
 
 
 def test_other_parsers_take_the_whole_file(hostile: Hostile) -> None:

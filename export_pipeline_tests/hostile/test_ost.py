@@ -66,41 +66,41 @@ def test_xmllint_takes_it(hostile: Hostile) -> None:
 
 
 def test_every_condition_is_the_database_s_or_counted(hostile: Hostile, job: Job) -> None:
-    found, sums = hostile.truth, totals(hostile.truth)
-    assert len(job.conditions) == len(found.conditions)
-    for number, (row, said) in enumerate(zip(found.conditions, job.conditions, strict=True), 1):
-        assert said.name == (f"Condition {number}" if blank(row["name"]) else clean(row["name"]))
-        assert (said.row["Type"], said.row["RefNo"]) == (TYPES[kind_of(row)][0], str(number))
-        assert said.row["ShowTakeoff"] == str(int(row["is_visible"]))
+    truth, sums = hostile.truth, totals(hostile.truth)
+    assert len(job.conditions) == len(truth.conditions)
+    for number, (row, part) in enumerate(zip(truth.conditions, job.conditions, strict=True), 1):
+        assert part.name == (f"Condition {number}" if blank(row["name"]) else clean(row["name"]))
+        assert (part.row["Type"], part.row["RefNo"]) == (TYPES[kind_of(row)][0], str(number))
+        assert part.row["ShowTakeoff"] == str(int(row["is_visible"]))
         notes = [clean(row["description"]) or ""]
         notes += [
             f"{name.capitalize()}: {clean(row[name])}"
             for name in ("scope", "building", "area", "elevation")
             if row[name]
         ]
-        assert said.row["Notes"] == "\n".join(note for note in notes if note)
+        assert part.row["Notes"] == "\n".join(note for note in notes if note)
         group = next((row[name] for name in ("category", "scope") if not blank(clean(row[name]))), "General")
-        assert job.cdn_types[said.row["CdnTypeUID"]] == clean(group)
-        assert said.total == pytest.approx(sums[row["id"]][1], rel=1e-12)
+        assert job.cdn_types[part.row["CdnTypeUID"]] == clean(group)
+        assert part.total == pytest.approx(sums[row["id"]][1], rel=1e-12)
 
 
 def test_every_page_is_the_database_s_or_counted(hostile: Hostile, job: Job) -> None:
-    for place, (row, said) in enumerate(zip(hostile.truth.pages, job.pages, strict=True), 1):
+    for place, (row, part) in enumerate(zip(hostile.truth.pages, job.pages, strict=True), 1):
         names = [clean(row[name]) for name in ("title", "sheet_title", "sheet_number")]
-        assert said["Name"] == next((name for name in names if not blank(name)), f"Page {row['page_number']}")
-        assert said["SheetNo"] == (clean(row["sheet_number"]) or "")
-        assert said["ImagePath"] == re.split(r"[\\/]", clean(row["document"]) or "")[-1]
-        folder = job.folders[said["BidPageFolderUID"]]
+        assert part["Name"] == next((name for name in names if not blank(name)), f"Page {row['page_number']}")
+        assert part["SheetNo"] == (clean(row["sheet_number"]) or "")
+        assert part["ImagePath"] == re.split(r"[\\/]", clean(row["document"]) or "")[-1]
+        folder = job.folders[part["BidPageFolderUID"]]
         assert folder == clean(row["label"]) or (blank(row["document"]) and folder.startswith("Document "))
         number = row["page_number"]
-        assert said["Index1"] == str(number if 0 < number < 2**31 else place)
+        assert part["Index1"] == str(number if 0 < number < 2**31 else place)
 
 
 @pytest.mark.slow
 def test_every_takeoff_lies_where_the_database_says(hostile: Hostile, job: Job) -> None:
     """Positions, numbers and counts, of each measurement that the file can hold."""
-    found, (_, done) = hostile.truth, hostile.file("ost")
-    place = {row["id"]: number for number, row in enumerate(found.pages)}
+    truth, (_, done) = hostile.truth, hostile.file("ost")
+    place = {row["id"]: number for number, row in enumerate(truth.pages)}
     takeoffs: dict[int, list[tuple[str, np.ndarray]]] = {}
     for condition in job.conditions:
         for listed in condition.takeoffs.values():
@@ -109,7 +109,7 @@ def test_every_takeoff_lies_where_the_database_says(hostile: Hostile, job: Job) 
     changed: Counter[str] = Counter()
     number = 0
     ordered = sorted(
-        (row for row in found.measurements if row["page"]), key=lambda row: place[row["page_id"]]
+        (row for row in truth.measurements if row["page"]), key=lambda row: place[row["page_id"]]
     )
     for row in ordered:
         kind, points = points_of(clean(row["geometry_type"]), clean(row["geometry_data"]))
@@ -134,40 +134,40 @@ def test_every_takeoff_lies_where_the_database_says(hostile: Hostile, job: Job) 
             changed["without size or count, not in the file"] += 1
             continue
         number += 1
-        said = takeoffs.pop(number)
-        assert {guid for guid, _ in said} == {f"{{{row['condition_id'].upper()}}}"}
+        drawn = takeoffs.pop(number)
+        assert {guid for guid, _ in drawn} == {f"{{{row['condition_id'].upper()}}}"}
         if sort != "0":
-            assert len(said) == pieces
-            assert all(each == pytest.approx(real, rel=1e-9, abs=1e-9) for _, each in said)
+            assert len(drawn) == pieces
+            assert all(each == pytest.approx(real, rel=1e-9, abs=1e-9) for _, each in drawn)
         elif row["geometry_type"] != "circle":
-            segments = sorted((tuple(p.ravel()) for _, p in said))
+            segments = sorted((tuple(p.ravel()) for _, p in drawn))
             assert np.array(segments) == pytest.approx(np.array(expected), rel=1e-9, abs=1e-9)
     assert takeoffs == {}
-    changed["no page or condition, not in the file"] = len(found.measurements) - len(ordered)
-    told = {
+    changed["no page or condition, not in the file"] = len(truth.measurements) - len(ordered)
+    counts = {
         reason: count
         for (reason, _), count in done.changed.items()
         if "not in the file" in reason and not reason.startswith(("not a length", "note", "not verified"))
     }
-    assert told == changed
+    assert counts == changed
     assert done.left_out == changed.total()
     assert done.rows == number
 
 
 def test_other_changes_are_counted(hostile: Hostile) -> None:
-    found, (_, done) = hostile.truth, hostile.file("ost")
-    told = {
+    truth, (_, done) = hostile.truth, hostile.file("ost")
+    counts = {
         key: count
         for key, count in done.changed.items()
         if key[1] in ("Name", "Type", "Unit", "Page", "Thickness")
     }
-    told.pop(("no page or condition, not in the file", "Page"))
+    counts.pop(("no page or condition, not in the file", "Page"))
 
     def unfit(inches: float | None) -> bool:
         return inches is not None and not (math.isfinite(inches) and inches >= 0)
 
-    rows = found.conditions
-    assert told == {
+    rows = truth.conditions
+    assert counts == {
         ("name filled in", "Name"): sum(blank(row["name"]) for row in rows),
         ("measurement type unknown", "Type"): sum(row["measurement_type"] not in TYPES for row in rows),
         ("unit not one of its type", "Unit"): sum(
@@ -178,7 +178,7 @@ def test_other_changes_are_counted(hostile: Hostile) -> None:
             unfit(row["thickness"]) or (kind_of(row) == "volume" and unfit(row["depth"])) for row in rows
         ),
         ("number out of range, the page's place in the export instead", "Page"): sum(
-            not 0 < row["page_number"] < 2**31 for row in found.pages
+            not 0 < row["page_number"] < 2**31 for row in truth.pages
         ),
     }
     assert len(done.warnings) < 300

@@ -40,15 +40,15 @@ def _printable(character: str) -> str:
     return "\ufffd" if control or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF else character
 
 
-def same(said: str, expected: str, parts: list[str | None]) -> bool:
+def same(text: str, expected: str, parts: list[str | None]) -> bool:
     """Equal; the same characters in the order of the page where a part runs from right to left, or where a
     row is long enough to go on on the next page."""
-    if said == expected:
+    if text == expected:
         return True
     if len(expected) > 250:
-        return _loose(said) == _loose(expected)
+        return _loose(text) == _loose(expected)
     mixed = any(any(bidi_levels(line)[1]) for part in parts for line in (clean(part) or "").splitlines())
-    return mixed and _loose(said) == _loose(expected)
+    return mixed and _loose(text) == _loose(expected)
 
 
 def _loose(text: str) -> Counter[str]:
@@ -64,16 +64,16 @@ def words(hostile: Hostile) -> str:
 @pytest.mark.slow
 def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> None:
     path, done = hostile.file("pdf")
-    found = hostile.truth.measurements
-    said = rows_of(path)
-    assert len(said) == done.rows == len(found)
+    measurements = hostile.truth.measurements
+    rows = rows_of(path)
+    assert len(rows) == done.rows == len(measurements)
     changed: Counter[tuple[str, str]] = Counter()
     wrong = []
-    for place, (row, line) in enumerate(zip(found, said, strict=True), 1):
-        told = joined(row)
-        parts = [told["sheet_number"], row["geometry_type"], row["unit"], row["notes"], told["document"]]
+    for place, (row, line) in enumerate(zip(measurements, rows, strict=True), 1):
+        where = joined(row)
+        parts = [where["sheet_number"], row["geometry_type"], row["unit"], row["notes"], where["document"]]
         sheet, geometry, unit, notes, document = map(printed, parts)
-        page = "" if told["page_number"] is None else f"{told['page_number']:,}"
+        page = "" if where["page_number"] is None else f"{where['page_number']:,}"
         expected = (
             f"{place}{page}{sheet}{geometry}{number(row['quantity'], 4)}{unit}{review(row)}{notes}{document}"
         )

@@ -22,13 +22,13 @@ def urls(
     with ExitStack() as stack:
         if request.param == "sqlite":
             folder = tmp_path_factory.mktemp("public")
-            found = {name: f"sqlite:///{folder}/{name}.db" for name in public.DATABASES}
+            urls = {name: f"sqlite:///{folder}/{name}.db" for name in public.DATABASES}
         else:
             server: PostgresServer = request.getfixturevalue("postgres")
-            found = {name: stack.enter_context(server.database()) for name in public.DATABASES}
-        for name, url in found.items():
+            urls = {name: stack.enter_context(server.database()) for name in public.DATABASES}
+        for name, url in urls.items():
             public.fill(url, name)
-        yield found
+        yield urls
 
 
 @pytest.mark.slow

@@ -66,8 +66,10 @@ class Queue:
     def left(self, url: str | None = None) -> tuple[int, int]:
         """Return the numbers of messages that wait and that are being handled."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.client.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)["Attributes"]
-        return int(found[names[0]]), int(found[names[1]])
+        attributes = self.client.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)[
+            "Attributes"
+        ]
+        return int(attributes[names[0]]), int(attributes[names[1]])
 
 
 class Recording:
@@ -180,8 +182,8 @@ def test_wrong_messages_are_left_to_the_dead_letters_and_delay_nobody(
 ) -> None:
     queue.send(*(body for body, _ in WRONG.values()), BODY)
     assert queue.take(ledger) == {"taken": 1, "left": len(WRONG)}
-    for name, (_, said) in WRONG.items():
-        assert any(said in record.getMessage() for record in caplog.records), name
+    for name, (_, message) in WRONG.items():
+        assert any(message in record.getMessage() for record in caplog.records), name
     assert all("\n" not in record.getMessage() for record in caplog.records if record.name == intake.__name__)
     assert queue.left() == (0, len(WRONG))
     for _ in range(2):

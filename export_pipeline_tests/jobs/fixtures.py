@@ -31,8 +31,8 @@ def sqlite_jobs_url(tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite_jobs_url", "postgres_url"])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty database, of each kind that is promised."""
-    found: str = request.getfixturevalue(request.param)
-    return found
+    url: str = request.getfixturevalue(request.param)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
 @pytest.fixture(params=["sqlite_database", "postgres_database"])
 def database(request: pytest.FixtureRequest) -> Database:
     """The ledger's empty tables as an application sees them: plain SQL; on each kind of database."""
-    found: Database = request.getfixturevalue(request.param)
-    return found
+    database: Database = request.getfixturevalue(request.param)
+    return database
 
 
 @pytest.fixture

@@ -71,8 +71,8 @@ def test_the_same_states_refuse_what_they_refuse_everybody(
     ]:
         database.run(INSERT, job_id, command, "a")
     assert commands.run_pending(removed.append) == 5
-    said = answers(database)
-    assert [status for status, _ in said] == ["refused"] * 5
+    answers_now = answers(database)
+    assert [status for status, _ in answers_now] == ["refused"] * 5
     reasons = [
         "wait for it, or cancel it first",
         "cancel it first",
@@ -80,7 +80,7 @@ def test_the_same_states_refuse_what_they_refuse_everybody(
         "ask for it anew",
         "under legal hold",
     ]
-    assert all(reason in answer for reason, (_, answer) in zip(reasons, said, strict=True))
+    assert all(reason in answer for reason, (_, answer) in zip(reasons, answers_now, strict=True))
     assert removed == []
 
 

@@ -211,13 +211,13 @@ def test_postgresql_tells_listeners_how_an_export_ended(postgres_database: Datab
         ledger.canceled(lost.id)
         ledger.retry(lost.id)
         ledger.delete(done.id, lambda key: None)
-        told: list[dict[str, str]] = []
-        while len(told) < 3:
+        notices: list[dict[str, str]] = []
+        while len(notices) < 3:
             assert select.select([listener.connection], [], [], 10)[0]
             listener.connection.poll()
-            told += [json.loads(notice.payload) for notice in listener.connection.notifies]
+            notices += [json.loads(notice.payload) for notice in listener.connection.notifies]
             listener.connection.notifies.clear()
-        assert told == [
+        assert notices == [
             {"id": done.id, "status": "completed"},
             {"id": lost.id, "status": "canceled"},
             {"id": done.id, "status": "expired"},

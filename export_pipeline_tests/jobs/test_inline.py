@@ -92,10 +92,10 @@ def test_an_identical_finished_request_is_reused_by_the_same_person_in_the_same_
     assert inline.reuse_inline({**ROW, "requested_by": "ann"}, minute) is None
     assert inline.find() == []  # an ask that found nothing leaves no row
     inline.completed(begin(inline, requested_by="ann"), FILE, LATER)
-    found = inline.reuse_inline({**ROW, "requested_by": "ann"}, minute)
-    assert found is not None
-    assert (found.status, found.file_key, found.sha256) == (Status.COMPLETED, FILE.key, FILE.sha256)
-    assert found.id != ID
+    reused = inline.reuse_inline({**ROW, "requested_by": "ann"}, minute)
+    assert reused is not None
+    assert (reused.status, reused.file_key, reused.sha256) == (Status.COMPLETED, FILE.key, FILE.sha256)
+    assert reused.id != ID
     for other in (
         {"requested_by": "bob"},
         {"scope": "b"},

@@ -31,14 +31,14 @@ def test_a_lease_that_is_renewed_lives_and_one_that_is_not_is_lost(
     assert {lease.is_alive for lease in ledger.judge_leases(["silent", "lives"]).values()} == {True}
     pass_time(database, _PAST_LEASE)
     ledger.hold_lease("lives", "b", "host")
-    found = ledger.judge_leases(["silent", "lives"])
-    assert (found["silent"].is_alive, found["silent"].is_lost) == (False, False)  # it has a last call
+    verdicts = ledger.judge_leases(["silent", "lives"])
+    assert (verdicts["silent"].is_alive, verdicts["silent"].is_lost) == (False, False)  # it has a last call
     pass_time(database, _PAST_CALL)
     ledger.hold_lease("lives", "b", "host")
-    found = ledger.judge_leases(["silent", "lives"])
-    assert (found["silent"].is_lost, found["lives"].is_alive) == (True, True)
-    assert found["silent"].silent >= LEASE + LAST_CALL
-    assert found["silent"].host == "host"
+    verdicts = ledger.judge_leases(["silent", "lives"])
+    assert (verdicts["silent"].is_lost, verdicts["lives"].is_alive) == (True, True)
+    assert verdicts["silent"].silent >= LEASE + LAST_CALL
+    assert verdicts["silent"].host == "host"
     with pytest.raises(LeaseLostError, match="Run silent was not heard of"):
         ledger.hold_lease("silent", "a")
     with pytest.raises(LeaseLostError):
@@ -74,8 +74,8 @@ def test_a_run_that_never_takes_its_lease_is_lost(ledger: Ledger, database: Data
     ledger.hold_lease("seen", "a")
     ledger.judge_leases(["launched", "seen"])
     pass_time(database, _PAST_CALL)
-    found = ledger.judge_leases(["launched", "seen"])
-    assert (found["launched"].is_lost, found["seen"].is_alive) == (True, True)
+    verdicts = ledger.judge_leases(["launched", "seen"])
+    assert (verdicts["launched"].is_lost, verdicts["seen"].is_alive) == (True, True)
     ledger.expect_lease("launched")
     assert ledger.leases(["launched"])["launched"].is_lost
 
@@ -87,8 +87,8 @@ def test_a_run_that_is_doubted_must_answer_at_once(ledger: Ledger, database: Dat
         assert ledger.judge_leases([run_id], doubted=[run_id])[run_id].is_alive
     ledger.hold_lease("lives", "a")
     pass_time(database, _PAST_CALL)
-    found = ledger.judge_leases(["dead", "lives"], doubted=["dead", "lives"])
-    assert (found["dead"].is_lost, found["lives"].is_alive) == (True, True)
+    verdicts = ledger.judge_leases(["dead", "lives"], doubted=["dead", "lives"])
+    assert (verdicts["dead"].is_lost, verdicts["lives"].is_alive) == (True, True)
 
 
 @pytest.mark.parametrize("hours", [2, -2])
@@ -105,8 +105,8 @@ def test_the_databases_clock_may_be_set(ledger: Ledger, database: Database, hour
     ledger.judge_leases(["dead", "lives"])
     ledger.hold_lease("lives", "lives")
     pass_time(database, _PAST_CALL)
-    found = ledger.judge_leases(["dead", "lives"])
-    assert (found["dead"].is_lost, found["lives"].is_alive) == (True, True)
+    verdicts = ledger.judge_leases(["dead", "lives"])
+    assert (verdicts["dead"].is_lost, verdicts["lives"].is_alive) == (True, True)
 
 
 def test_clocks_of_machines_decide_nothing(

@@ -183,8 +183,8 @@ def test_json_that_python_cannot_hold_stops_nobody_else(
     database.insert()
     claimed = {job.dataset: job for job in ledger.claim(10)}
     assert set(claimed) == {"t", "takeoff"}
-    (said,) = getattr(claimed["t"], column)
-    assert said.startswith("JSON that ")
+    (stored,) = getattr(claimed["t"], column)
+    assert stored.startswith("JSON that ")
     assert claimed["t"].identity != claimed["takeoff"].identity
 
 

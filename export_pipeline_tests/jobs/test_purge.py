@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_removed_does_not_keep_the_rest(
         True,
     )
     assert all(
-        "Cannot delete" in str(found.problem) for found in findings if found.what is FindingKind.FAILED
+        "Cannot delete" in str(finding.problem) for finding in findings if finding.what is FindingKind.FAILED
     )
     assert {ledger.get(job.id).status for job in bad} == {Status.COMPLETED}
     assert {ledger.get(job.id).status for job in good} == {Status.EXPIRED}

@@ -21,7 +21,7 @@ def settings(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPORT_JOBS_URL", database.url)
 
 
-def found(late: timedelta = timedelta(minutes=15)) -> dict[str, Finding]:
+def overdue(late: timedelta = timedelta(minutes=15)) -> dict[str, Finding]:
     return {finding.code: finding for finding in ledger_findings(load_settings(), late)}
 
 
@@ -39,25 +39,25 @@ def test_overdue_jobs_and_mails_are_counted(
 ) -> None:
     old, _ = job_in(ledger, Status.PENDING), job_in(ledger, Status.PENDING)
     works = job_in(ledger, Status.PROCESSING)
-    assert found() == {}
+    assert overdue() == {}
     database.age("created_at", 3600, f"id = '{old.id}'")
     database.age("started_at", 7200, f"id = '{works.id}'")
-    findings = found()
+    findings = overdue()
     assert set(findings) == {"jobs_waiting", "jobs_stuck"}
     assert findings["jobs_waiting"].wrong == f"1 requests have waited for more than 15 minutes: {old.id}."
     assert "requests_sensor" in findings["jobs_waiting"].do
     since = findings["jobs_stuck"].since
     assert since is not None
     assert timedelta(hours=1) < datetime.now(UTC) - since < timedelta(hours=3)
-    assert found(late=timedelta(hours=3)) == {}
+    assert overdue(late=timedelta(hours=3)) == {}
 
     monkeypatch.setenv("EXPORT_MAX_IN_FLIGHT", "1")
-    assert "EXPORT_MAX_IN_FLIGHT allows" in found()["jobs_waiting"].do
+    assert "EXPORT_MAX_IN_FLIGHT allows" in overdue()["jobs_waiting"].do
 
     ledger.failed(run_of(works), "x", "y")
     ledger.canceled(old.id)
     ledger.retry(old.id)  # it waits anew, however old its row is
-    assert found() == {}
+    assert overdue() == {}
 
 
 def test_mails_schedules_and_overdue_files(
@@ -82,7 +82,7 @@ def test_mails_schedules_and_overdue_files(
         "INSERT INTO scheduled_exports (dataset, format, cadence, active, problem) VALUES "
         f"('records', 'csv', 'daily', {'false' if database.is_postgres else '0'}, 'timezone: it is none')"
     )
-    findings = found()
+    findings = overdue()
     assert set(findings) == {
         "mails_late", "mails_unsure", "mails_failed", "schedules_late", "schedule_broken", "files_overdue",
     }  # fmt: skip
@@ -100,8 +100,8 @@ def test_full_disks_of_workers_are_reported(database: Database, ledger: Ledger) 
     ledger.hold_lease("full", "w1", "m1", staging=Disk(1, size))
     ledger.hold_lease("freed", "w2", "m1", staging=Disk(50 << 30, size))
     ledger.hold_lease("bigger", "w3", "m1", staging=Disk(2 << 30, 10 * size))
-    assert found() == {"staging_full": found()["staging_full"]}
-    finding = found()["staging_full"]
+    assert overdue() == {"staging_full": overdue()["staging_full"]}
+    finding = overdue()["staging_full"]
     assert finding.wrong == "Only 2.0 GiB (0%) are free on the staging disk of worker m1."
     assert finding.since is not None
     assert datetime.now(UTC) - finding.since < timedelta(minutes=1)
@@ -120,7 +120,7 @@ def test_webhooks_and_commands_that_wait_or_fail(database: Database, ledger: Led
     database.run(insert, webhook_id, None, None, "failed", then, ledger.now().isoformat())  # a test
     command = "INSERT INTO export_commands (job_id, command, created_at) VALUES (?, 'cancel', ?)"
     database.run(command, job.id, then)
-    findings = found()
+    findings = overdue()
     assert set(findings) == {"webhooks_late", "webhooks_failed", "commands_late"}
     assert findings["webhooks_failed"].wrong.startswith(
         f"1 deliveries to webhooks of the last day failed for good: {webhook_id}"
@@ -139,13 +139,13 @@ def test_requests_that_fail(
 
     for _ in range(3):
         fail("export_failed")
-    assert found() == {}  # a few
+    assert overdue() == {}  # a few
     for code in ("unknown_format", "invalid_options", "invalid_recipients", "schedule_broken"):
         fail(code)
-    assert found() == {}  # these are of who asks
+    assert overdue() == {}  # these are of who asks
     fail("worker_lost")
-    assert "4 of 4" in found()["jobs_failing"].wrong
-    assert "export_failed (3), worker_lost (1)." in found()["jobs_failing"].wrong
+    assert "4 of 4" in overdue()["jobs_failing"].wrong
+    assert "export_failed (3), worker_lost (1)." in overdue()["jobs_failing"].wrong
 
 
 def test_statistics_of_the_queue_and_of_the_last_hour(
@@ -211,17 +211,17 @@ def test_metrics_have_the_label_of_their_dataset(
     database.age("created_at", 90, "dataset = 'records'")
     job_in(ledger, Status.PENDING)
     job_in(ledger, Status.PROCESSING)
-    found: dict[tuple[str, str | None], float] = {
+    samples: dict[tuple[str, str | None], float] = {
         (sample.name.removeprefix("export_pipeline_"), sample.labels.get("dataset")): sample.value
         for family in text_string_to_metric_families(metrics_text(figures))
         for sample in family.samples
     }
-    assert [found["queue_depth", name] for name in ("records", "takeoff")] == [1, 1]
-    assert [found["in_flight", name] for name in ("records", "takeoff")] == [0, 1]
-    assert 89 < found["oldest_wait_seconds", "records"] < 120
-    assert found["oldest_wait_seconds", "takeoff"] < 30
-    assert found["failure_ratio_last_hour", "takeoff"] == 0.5
-    assert ("failure_ratio_last_hour", "records") not in found
+    assert [samples["queue_depth", name] for name in ("records", "takeoff")] == [1, 1]
+    assert [samples["in_flight", name] for name in ("records", "takeoff")] == [0, 1]
+    assert 89 < samples["oldest_wait_seconds", "records"] < 120
+    assert samples["oldest_wait_seconds", "takeoff"] < 30
+    assert samples["failure_ratio_last_hour", "takeoff"] == 0.5
+    assert ("failure_ratio_last_hour", "records") not in samples
 
 
 def test_the_file_is_replaced_in_one_step(database: Database, figures: Statistics, tmp_path: Path) -> None:

@@ -70,11 +70,11 @@ def test_every_move_from_every_state(ledger: Ledger, to: Status) -> None:
             assert MOVES[to](ledger, job) == job  # made already
             assert kinds(ledger, job) == before
         else:
-            said = {
+            allowed = {
                 Status.CANCELED: f"is {start}: it has ended already",
                 Status.PENDING: f"is {start}, and only a failed or canceled one can be tried again",
             }.get(to, f"is {start} and cannot become {to}")
-            with pytest.raises(IllegalTransitionError, match=said):
+            with pytest.raises(IllegalTransitionError, match=allowed):
                 MOVES[to](ledger, job)
             assert ledger.get(job.id) == job
             assert kinds(ledger, job) == before
@@ -115,8 +115,8 @@ def test_a_job_passes_from_request_to_expiry(ledger: Ledger) -> None:
 
 def test_percentages_stay_within_bounds_and_never_fall(ledger: Ledger) -> None:
     run = run_of(job_in(ledger, Status.PROCESSING))
-    told = (-5, 40, 30, 1e9, 7)
-    assert [ledger.progress(run, "Reading", percent=p).progress_percent for p in told] == [
+    percentages = (-5, 40, 30, 1e9, 7)
+    assert [ledger.progress(run, "Reading", percent=p).progress_percent for p in percentages] == [
         0,
         40,
         40,

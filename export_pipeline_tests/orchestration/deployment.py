@@ -115,14 +115,14 @@ def files(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """Return the message of each failed step, by the op's name."""
-    found = {}
+    failed = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_key:
             data = event.step_failure_data.user_failure_data
-            found[event.step_key.rpartition(".")[2]] = str(
+            failed[event.step_key.rpartition(".")[2]] = str(
                 data.description if data else event.step_failure_data.error
             )
-    return found
+    return failed
 
 
 def steps(result: Any) -> list[str]:

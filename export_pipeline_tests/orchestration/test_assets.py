@@ -113,7 +113,7 @@ def test_checks_are_evaluated_for_each_file(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         (
             {"group_by": "nope"},
@@ -124,9 +124,9 @@ def test_checks_are_evaluated_for_each_file(deployment: Deployment) -> None:
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_runs(
-    deployment: Deployment, config: dict[str, Any], said: str
+    deployment: Deployment, config: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(dg.DagsterInvalidConfigError, match=said):
+    with pytest.raises(dg.DagsterInvalidConfigError, match=message):
         deployment.run(config=config)
 
 

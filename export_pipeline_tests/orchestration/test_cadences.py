@@ -148,8 +148,8 @@ def test_windows_that_ended_while_nothing_ran_are_made_up_if_wanted(
 
 def test_after_years_only_the_newest_windows_are_made_up() -> None:
     windows = dg.DailyPartitionsDefinition("2020-01-01")
-    found = ended_since(windows, "2020-01-05", "2022-01-01")
-    assert (len(found), found[-1]) == (MAX_MISSED_WINDOWS, "2022-01-01")
+    windows_ended = ended_since(windows, "2020-01-05", "2022-01-01")
+    assert (len(windows_ended), windows_ended[-1]) == (MAX_MISSED_WINDOWS, "2022-01-01")
     assert ended_since(windows, "2022-01-01", "2022-01-01") == ["2022-01-01"]  # asked again: nothing is new
     assert ended_since(windows, "2019-12-31", "2022-01-01") == ["2022-01-01"]  # its start was changed since
 
@@ -283,8 +283,8 @@ def test_the_owner_of_a_failed_window_gets_one_notice_and_may_retry_it(
     assert deliver(deployment) == Counts()
     notice = mails.to("owner@example.org").get_body(("plain",))
     assert notice is not None
-    for said in ("csv, json", deployment.scope, "Period: 2026-02-02", "measurements"):
-        assert said in notice.get_content()
+    for text in ("csv, json", deployment.scope, "Period: 2026-02-02", "measurements"):
+        assert text in notice.get_content()
     assert mails.received == {"owner@example.org": 1}
 
     deployment.source.rows("ALTER TABLE elsewhere RENAME TO measurements")
@@ -298,7 +298,7 @@ def test_the_owner_of_a_failed_window_gets_one_notice_and_may_retry_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("window", "said"),
+    ("window", "message"),
     [
         (CadenceWindow("takeoff", "daily", "2026-02-30", "s"), "no daily window '2026-02-30'"),
         (CadenceWindow("takeoff", "daily", "2099-01-01", "s"), "no daily window '2099-01-01'"),
@@ -307,7 +307,7 @@ def test_the_owner_of_a_failed_window_gets_one_notice_and_may_retry_it(
     ],
 )
 def test_a_window_that_there_is_not_is_refused(
-    deployment: Deployment, ledger: Ledger, window: CadenceWindow, said: str
+    deployment: Deployment, ledger: Ledger, window: CadenceWindow, message: str
 ) -> None:
     scope = deployment.scope if window.scope == "s" else window.scope
     engine = open_engine(deployment.source.url)
@@ -317,7 +317,7 @@ def test_a_window_that_there_is_not_is_refused(
     assert tick(deployment) == []
     (job,) = ledger.find()
     assert job.status is Status.FAILED
-    assert said in str(job.error_message)
+    assert message in str(job.error_message)
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ SABOTAGE = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "by", "check", "said"), SABOTAGE, ids=[by.__name__ for _, by, _, _ in SABOTAGE]
+    ("what", "by", "check", "problem"), SABOTAGE, ids=[by.__name__ for _, by, _, _ in SABOTAGE]
 )
 def test_a_sabotaged_export_publishes_nothing(
     deployment: Deployment,
@@ -70,7 +70,7 @@ def test_a_sabotaged_export_publishes_nothing(
     what: str,
     by: Callable[..., Any],
     check: str,
-    said: str,
+    problem: str,
 ) -> None:
     partition = f"{deployment.scope}|2026-02-01"
     good = files(deployment.run(["csv"], "daily", partition))["csv"]
@@ -80,7 +80,7 @@ def test_a_sabotaged_export_publishes_nothing(
     result = deployment.run(["csv", "json"], "daily", partition)
     message = failures(result)["render_csv"]
     assert "was not published" in message
-    assert said in message
+    assert problem in message
     failed = {
         (e.asset_key.path[-1], e.check_name) for e in result.get_asset_check_evaluations() if not e.passed
     }

@@ -37,7 +37,7 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
     from dagster._daemon.types import DaemonHeartbeat
 
-    assert [told[0] for told in daemon_health.findings()] == ["daemon_not_running"]
+    assert [finding[0] for finding in daemon_health.findings()] == ["daemon_not_running"]
     with dg.DagsterInstance.get() as instance:
         required = instance.get_required_daemon_types()
 
@@ -47,13 +47,13 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
                 instance.add_daemon_heartbeat(DaemonHeartbeat(at, name, "d", None))
 
         beat(required, 3600)
-        (told,) = daemon_health.findings()
-        assert told[0] == "daemon_not_running"
-        assert told[3] is not None
+        (finding,) = daemon_health.findings()
+        assert finding[0] == "daemon_not_running"
+        assert finding[3] is not None
         beat(required, 1)
         assert list(daemon_health.findings()) == []
         beat(required[:1], 3600)
-        assert [told[0] for told in daemon_health.findings()] == ["daemon_silent"]
+        assert [finding[0] for finding in daemon_health.findings()] == ["daemon_silent"]
         beat(required, 1)
         origin = RemoteInstigatorOrigin(
             RemoteRepositoryOrigin(
@@ -65,17 +65,17 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
             origin, InstigatorType.SENSOR, InstigatorStatus.STOPPED, SensorInstigatorData(min_interval=1)
         )
         instance.add_instigator_state(state)
-        (told,) = daemon_health.findings()
-        assert told[:2] == ("sensor_off", "requests_sensor is off.")
+        (finding,) = daemon_health.findings()
+        assert finding[:2] == ("sensor_off", "requests_sensor is off.")
 
 
 def test_a_dagster_whose_database_is_down(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
-    (told,) = daemon_health.findings()
-    assert told[0] == "dagster_unreachable"
-    assert "hunter2" not in str(told)
+    (finding,) = daemon_health.findings()
+    assert finding[0] == "dagster_unreachable"
+    assert "hunter2" not in str(finding)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_a_clock_that_was_set_back_is_a_finding(
             now.timestamp() + tick_seconds, selector_id=state.selector_id,
         )  # fmt: skip
         instance.create_tick(tick)
-        found = list(daemon_health._sensors(instance, daemon_runs=True))
-    assert [told[0] for told in found] == ([code] if code else [])
+        findings = list(daemon_health._sensors(instance, daemon_runs=True))
+    assert [finding[0] for finding in findings] == ([code] if code else [])
 
 
 def _origin() -> RemoteInstigatorOrigin:

@@ -78,8 +78,8 @@ def test_no_part_of_a_request_reaches_another_scope(
     deployment: Deployment, ledger: Ledger, mails: MailServer, row: dict[str, Any]
 ) -> None:
     mine, theirs = deployment.source.scopes
-    told = {name: value.replace("THEIRS", theirs) for name, value in row.items()}
-    id = insert(deployment, format="json", scope=mine, recipients='["a@example.org"]', **told)
+    values = {name: value.replace("THEIRS", theirs) for name, value in row.items()}
+    id = insert(deployment, format="json", scope=mine, recipients='["a@example.org"]', **values)
     run_all(deployment)
     job = ledger.get(id)
     assert job.status in (Status.COMPLETED, Status.FAILED)

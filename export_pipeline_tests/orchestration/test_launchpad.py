@@ -66,9 +66,9 @@ def test_the_launchpad_can_be_loaded_and_runs_without_config(environment: dict[s
         enums = {kind["givenName"] for kind in schema["allConfigTypes"] if "values" in kind}
         assert {"takeoff_group_by", "takeoff_pdf_page_size"} <= {name.partition(",")[0] for name in enums}
         op = "takeoff_on_demand"
-        for config, said in (
+        for config, message in (
             ({}, "PipelineConfigValidationValid"),
             ({"ops": {op: {"config": {"group_by": "page"}}}}, "PipelineConfigValidationValid"),
             ({"ops": {op: {"config": {"group_by": "x"}}}}, "RunConfigValidationInvalid"),
         ):
-            assert ask(VALID, runConfigData=config)["isPipelineConfigValid"]["__typename"] == said
+            assert ask(VALID, runConfigData=config)["isPipelineConfigValid"]["__typename"] == message

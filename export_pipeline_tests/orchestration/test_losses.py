@@ -120,14 +120,14 @@ def test_the_command_line_tells_it(misfits: int, command: Command, source: Sourc
 def test_progress_counts_rows_of_the_export(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, int | None, int | None]] = []
+    reports: list[tuple[str, int | None, int | None]] = []
 
     def tell(self: ProgressReporter, step: str, done: int = 0, total: int = 0, **rows: int | None) -> None:
-        told.append((step, rows.get("rows"), rows.get("total_rows")))
+        reports.append((step, rows.get("rows"), rows.get("total_rows")))
 
     monkeypatch.setattr(ProgressReporter, "__call__", tell)
     job = _done(deployment, ledger)
-    reading = [counts for step, *counts in told if step == "Reading"]
+    reading = [counts for step, *counts in reports if step == "Reading"]
     assert reading[0] == [0, job.total_rows]  # conditions come first, and are no rows of the export
     assert reading[-1] == [job.total_rows, job.total_rows]
-    assert {step for step, rows, _ in told if rows is not None} == {"Reading"}
+    assert {step for step, rows, _ in reports if rows is not None} == {"Reading"}

@@ -33,7 +33,7 @@ LIBRARY = re.compile(r"[Ii]nput|instance|tuple|dictionary|valid |parse|_filter|_
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "problem"),
     [
         ({"filters": {"status": "NEW"}}, 'option filters.status: it must be an object such as {"equals": …}; there are equals, in, is_null'),
         ({"filters": {"day": {"range": "2026"}}}, 'filters.day.range: it must be an object such as {"from": …}'),
@@ -63,10 +63,10 @@ LIBRARY = re.compile(r"[Ii]nput|instance|tuple|dictionary|valid |parse|_filter|_
         ({"csv_bom": "x"}, "option csv_bom: it must be true or false"),
     ],
 )  # fmt: skip
-def test_wrong_options_are_reported_plainly(given: dict[str, Any], said: str) -> None:
+def test_wrong_options_are_reported_plainly(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(OptionError) as caught:
         parse_options(given, Table, FormatOptions)
     message = str(caught.value)
-    assert said in message
+    assert problem in message
     assert LIBRARY.search(message) is None
     assert len(message) < 300

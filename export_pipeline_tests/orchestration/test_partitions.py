@@ -22,8 +22,8 @@ ZONES = ["UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York", "Euro
 def test_without_a_partition_nothing_is_exported(deployment: Deployment, cadence: str) -> None:
     result = deployment.run(["csv", "json"], cadence, partition=None)
     assert not result.success
-    (said,) = failures(result).values()
-    assert "no partition" in said
+    (message,) = failures(result).values()
+    assert "no partition" in message
     assert deployment.stored() == set()
 
 
@@ -222,8 +222,8 @@ def test_a_run_says_scope_and_window_before_it_can_fail(deployment: Deployment) 
     partition = "Corner shop (invented)|2026-02-01"
     deployment.instance.add_dynamic_partitions("takeoff_scopes", ["Corner shop (invented)"])
     result = deployment.run(["csv"], "daily", partition)
-    (said,) = failures(result).values()
-    assert "invented" in said
+    (message,) = failures(result).values()
+    assert "invented" in message
     assert deployment.stored() == set()
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None

@@ -27,8 +27,8 @@ def _quick(
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
     """One that schedules can open by themselves."""
-    with dg.instance_for_test() as found:
-        yield found
+    with dg.instance_for_test() as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_weeks_and_months_are_exported_when_they_have_ended(
 ) -> None:
     loaded = definitions(monkeypatch, zone)
     schedule = loaded.resolve_schedule_def(f"takeoff_{cadence}_schedule")
-    found = requests(loaded, instance, schedule, tick.replace(tzinfo=ZoneInfo(zone)))
-    assert [request.run_key for request in found] == [f"takeoff/{cadence}/{window}"]
+    requested = requests(loaded, instance, schedule, tick.replace(tzinfo=ZoneInfo(zone)))
+    assert [request.run_key for request in requested] == [f"takeoff/{cadence}/{window}"]
 
 
 def test_nothing_is_asked_for_without_scopes(
@@ -183,7 +183,7 @@ def test_the_sensor_follows_the_application(deployment: Deployment) -> None:
 
 def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: Deployment) -> None:
     deployment.source.rows("DROP TABLE projects")
-    for dataset, said in (("takeoff", "no such table: projects"), ("records", "no table 'accounts'")):
+    for dataset, message in (("takeoff", "no such table: projects"), ("records", "no table 'accounts'")):
         sensor = deployment.definitions.resolve_sensor_def(f"{dataset}_scopes_sensor")
         with dg.build_sensor_context(
             instance=deployment.instance,
@@ -191,7 +191,7 @@ def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: 
             repository_def=deployment.definitions.get_repository_def(),
         ) as context:
             skipped = sensor.evaluate_tick(context).skip_message or ""
-        assert said in skipped
+        assert message in skipped
         assert f"delete export_pipeline/defs/{dataset}." in skipped
         assert "\n" not in skipped
 

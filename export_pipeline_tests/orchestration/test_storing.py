@@ -295,9 +295,9 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
 
     hours_ago = time.time() - 7200
     os.utime(deployment.folder / "store" / key, (hours_ago, hours_ago))
-    told: list[FileFinding] = []
-    purge(ledger, deployment.store, retention=timedelta(days=7), tell=told.append)
-    assert [(finding.what, finding.key) for finding in told] == [(FindingKind.STRAY, key)]
+    findings: list[FileFinding] = []
+    purge(ledger, deployment.store, retention=timedelta(days=7), tell=findings.append)
+    assert [(finding.what, finding.key) for finding in findings] == [(FindingKind.STRAY, key)]
 
     assert work(deployment, ledger.retry(job.id)).success
     assert ledger.get(job.id).file_key == key

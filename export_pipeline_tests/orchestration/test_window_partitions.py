@@ -97,17 +97,17 @@ def test_a_run_takes_its_scope_from_config_or_tag(windows: Deployment, given: st
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "problem"),
     [
         (None, "a window and no scope, so it is not known whose rows"),
         ({"scope": "nobody"}, "takeoff has no scope 'nobody'"),
     ],
 )
 def test_a_run_without_a_known_scope_makes_nothing(
-    windows: Deployment, config: dict[str, str] | None, said: str
+    windows: Deployment, config: dict[str, str] | None, problem: str
 ) -> None:
     (message,) = failures(windows.run(["csv"], "daily", DAY, config)).values()
-    assert said in message
+    assert problem in message
     assert windows.stored() == set()
 
 
@@ -268,7 +268,7 @@ def test_the_history_of_one_scope_is_exported_under_the_schedules_keys(
     assert len(ledger.find(status=[Status.PENDING], limit=20)) == 2
     assert start(scope=other, **{"from": "2026-02-02", "to": "2026-02-02"}, formats=["csv"]).success
     assert [job.scope for job in ledger.find(status=[Status.PENDING], limit=20)].count(other) == 1
-    for wrong, said in (
+    for wrong, message in (
         ({"scope": "nobody"}, "takeoff has no scope 'nobody'"),
         ({}, "Say whose rows"),
         (
@@ -277,7 +277,7 @@ def test_the_history_of_one_scope_is_exported_under_the_schedules_keys(
         ),
         ({"scope": scope, "from": "yesterday"}, "Invalid isoformat string: 'yesterday'"),
     ):
-        assert said in next(iter(failures(start(**wrong)).values()))
+        assert message in next(iter(failures(start(**wrong)).values()))
 
 
 def test_a_file_that_has_expired_is_made_again(declare: Declare, ledger: Ledger, command: Command) -> None:

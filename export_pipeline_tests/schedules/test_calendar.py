@@ -43,9 +43,9 @@ def test_two_years_of_every_cadence_and_hour(number: int, zone: str) -> None:
         assert all(one.window.end == other.window.start for one, other in pairwise(runs))
         assert all(run.window.start < run.window.end <= run.scheduled_for for run in runs)
 
-        found = due(schedule, times[0] - timedelta(seconds=1), times[-1], "all")
-        assert found == runs
-        for run in found:
+        windows = due(schedule, times[0] - timedelta(seconds=1), times[-1], "all")
+        assert windows == runs
+        for run in windows:
             wall = run.scheduled_for.astimezone(schedule.zone)
             if (wall.hour, wall.minute) != (schedule.hour, schedule.minute):
                 before = (run.scheduled_for - timedelta(minutes=1)).astimezone(schedule.zone)
@@ -122,7 +122,7 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         (
             {"cadence": "dayly"},
@@ -140,10 +140,10 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
         ),
     ],
 )
-def test_a_wrong_field_of_a_schedule_is_named(fields: dict[str, Any], said: str) -> None:
+def test_a_wrong_field_of_a_schedule_is_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ScheduleError) as error:
         Schedule(**{"cadence": "daily", **fields})
-    assert str(error.value) == said
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(

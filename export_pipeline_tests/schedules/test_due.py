@@ -121,7 +121,7 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
         for misfire in ("skip", "last", "all")
     }
     looks = [start]
-    found: dict[str, list[Due]] = {key: [] for key in made}
+    claimed: dict[str, list[Due]] = {key: [] for key in made}
     claim_due(engine, start, 100)
     while looks[-1] < end:
         ((upcoming,),) = database.run("SELECT min(next_run) FROM scheduled_exports")
@@ -132,22 +132,24 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
         looks.append(max(upcoming, min(upcoming + late, end)))  # no farther than the second opinion goes
         while asks := claim_due(engine, looks[-1], 50):
             for ask in asks:
-                found[ask.schedule_id].append(Due(ask.scheduled_for, ask.window, ask.window.name))
+                claimed[ask.schedule_id].append(Due(ask.scheduled_for, ask.window, ask.window.name))
     assert len(looks) > 500
     for key, (zone, misfire) in made.items():
-        wanted, runs = [], expected(Schedule(**TWO_YEARS[zone], timezone=zone))
+        expected_windows, runs = [], expected(Schedule(**TWO_YEARS[zone], timezone=zone))
         for since, now in pairwise(looks):
             come = [run for run in runs if since < run.scheduled_for <= now]
             if misfire == "skip":
                 come = [run for run in come[-1:] if now - run.scheduled_for <= GRACE]
-            wanted += come[-1:] if misfire == "last" else come
-        assert found[key] == wanted, (zone, misfire)
+            expected_windows += come[-1:] if misfire == "last" else come
+        assert claimed[key] == expected_windows, (zone, misfire)
         schedule = get_schedule(engine, key)
-        assert schedule.last_run == wanted[-1].scheduled_for
+        assert schedule.last_run == expected_windows[-1].scheduled_for
         following = [run.scheduled_for for run in runs if run.scheduled_for > looks[-1]]
         assert schedule.next_run == following[0]
     assert asked(database) == Counter(
-        (key, f"{TWO_YEARS[made[key][0]]['cadence']}/{run.window.name}") for key in made for run in found[key]
+        (key, f"{TWO_YEARS[made[key][0]]['cadence']}/{run.window.name}")
+        for key in made
+        for run in claimed[key]
     )
 
 

@@ -29,9 +29,9 @@ def test_eight_at_once_ask_for_each_window_once(database: Database, engine: sa.E
         mine = open_engine(database.url)
         ready.wait()
         for _ in range(60):
-            found = claim_due(mine, now, 7)
+            claimed = claim_due(mine, now, 7)
             with lock:
-                taken.extend(found)
+                taken.extend(claimed)
         mine.dispose()
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -40,9 +40,9 @@ def test_eight_at_once_ask_for_each_window_once(database: Database, engine: sa.E
     for thread in threads:
         thread.join()
     last, each = ["daily/2025-03-05"], [f"daily/2025-03-0{day}" for day in range(1, 6)]
-    wanted = [(key, window) for n, key in enumerate(ids) for window in (each if n % 2 else last)]
-    assert asked(database) == Counter(wanted)
-    assert Counter((ask.schedule_id, f"daily/{ask.window.name}") for ask in taken) == Counter(wanted)
+    expected = [(key, window) for n, key in enumerate(ids) for window in (each if n % 2 else last)]
+    assert asked(database) == Counter(expected)
+    assert Counter((ask.schedule_id, f"daily/{ask.window.name}") for ask in taken) == Counter(expected)
     assert claim_due(engine, now, 100) == []
 
 

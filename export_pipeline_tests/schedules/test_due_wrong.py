@@ -13,7 +13,7 @@ from export_pipeline_tests.schedules.scheduling import DAY, START, insert
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"timezone": "Europe/Berlim"}, "timezone: 'Europe/Berlim' is not an IANA time zone; did you mean Europe/Berlin?"),
         ({"dataset": " "}, "dataset: it is missing; name one."),
@@ -25,7 +25,7 @@ from export_pipeline_tests.schedules.scheduling import DAY, START, insert
     ],
 )  # fmt: skip
 def test_a_row_that_is_wrong_stops_no_other(
-    database: Database, engine: sa.Engine, wrong: dict[str, Any], said: str
+    database: Database, engine: sa.Engine, wrong: dict[str, Any], message: str
 ) -> None:
     broken = insert(database, **wrong)
     right = insert(database)
@@ -35,7 +35,7 @@ def test_a_row_that_is_wrong_stops_no_other(
         "SELECT active, problem, next_run FROM scheduled_exports WHERE id = ?", broken
     )
     assert not active
-    assert problem.startswith(said)
+    assert problem.startswith(message)
     assert next_run is None
     assert "\n" not in problem
 

@@ -120,8 +120,8 @@ def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, eng
         connection.executescript(ACCOUNTS)
     source = SourceDatabase(f"sqlite:///{file}")
     datasets = {"orders": orders(table="contacts", scope="account", address="email")}
-    found, unreadable = known_recipients(source, datasets, ["orders"])
-    assert found == {"orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}}
+    recipients, unreadable = known_recipients(source, datasets, ["orders"])
+    assert recipients == {"orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}}
     assert unreadable == {}
     schedule = create_schedule(
         engine,

@@ -131,7 +131,7 @@ def test_schedules_of_others_do_not_exist(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "message"),
     [
         ({"dataset": None}, "dataset: it is missing."),
         ({"dataset": "takeof"}, "dataset: 'takeof' is none of takeoff, records. Did you mean takeoff?"),
@@ -160,11 +160,11 @@ def test_schedules_of_others_do_not_exist(engine: sa.Engine) -> None:
         ({"next_run": NOW}, "next_run: there is no such field; there are dataset, "),
     ],
 )  # fmt: skip
-def test_a_wrong_change_is_named(sqlite_database: Database, chosen: dict[str, Any], said: str) -> None:
+def test_a_wrong_change_is_named(sqlite_database: Database, chosen: dict[str, Any], message: str) -> None:
     engine = open_engine(sqlite_database.url)
     with pytest.raises(ScheduleError) as error:
         create_schedule(engine, {**DAILY, **chosen}, NOW, check=offered)
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
     made = create_schedule(engine, DAILY, NOW)
     with pytest.raises(LedgerError):
         update_schedule(engine, made.id, chosen, check=offered)

@@ -114,7 +114,7 @@ def test_the_notice_of_a_broken_schedule_cannot_become_an_export(
     insert(database, timezone="Europe/Berlim", recipients='["ann"]')
     claim_due(engine, START + MINUTE, 10, known)
     (job,) = ledger.find()
-    said = f"nothing to retry: `export-pipeline schedules change {job.schedule_id} …` corrects it"
-    with pytest.raises(RefusedError, match=said):
+    cure = f"nothing to retry: `export-pipeline schedules change {job.schedule_id} …` corrects it"
+    with pytest.raises(RefusedError, match=cure):
         ledger.retry(job.id)
     assert ledger.get(job.id) == job

@@ -76,10 +76,10 @@ def postgres_server(binaries: Path | None = None) -> Iterator[PostgresServer]:
 
 def system_binaries() -> Path:
     """The programs of the newest PostgreSQL that Debian has installed: another version, built with ICU and libxml."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if not found:
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not folders:
         missing("Debian's postgresql is not installed")
-    return found[-1]
+    return folders[-1]
 
 
 def initialize(folder: Path, binaries: Path | None = None) -> tuple[list[str], str]:

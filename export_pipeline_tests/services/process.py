@@ -111,13 +111,13 @@ def free_ports(count: int, also: int = 0) -> list[int]:
         count: How many.
         also: If not 0, port + `also` is free too.
     """
-    found: list[int] = []
+    ports: list[int] = []
     # Below the range from which the kernel gives out ports by itself (32768 and up on Linux).
     for port in random.SystemRandom().sample(range(15_000, 22_000), 500):
         if _is_free(port) and (not also or _is_free(port + also)):
-            found.append(port)
-        if len(found) == count:
-            return found
+            ports.append(port)
+        if len(ports) == count:
+            return ports
     raise StartError(f"no {count} free ports between 15000 and 22000")
 
 

@@ -15,29 +15,29 @@ from export_pipeline.sources.python_rows import build_batch
 
 
 def read(cells: list[Any], kind: Kind) -> tuple[list[Any], dict[str, int]]:
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     batch = build_batch(
-        [(cell,) for cell in cells], [Column("x", "X", kind)], lambda reason, _, n: told.update({reason: n})
+        [(cell,) for cell in cells], [Column("x", "X", kind)], lambda reason, _, n: counts.update({reason: n})
     )
-    return batch.column(0).to_pylist(), dict(told)
+    return batch.column(0).to_pylist(), dict(counts)
 
 
 def converted(texts: list[str | None]) -> tuple[list[Any], dict[str, int]]:
     """PostgreSQL's numerics, which arrive as texts, in a column of floats."""
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     batch = to_kind(
         pa.record_batch({"x": pa.array(texts, pa.string())}),
         [Column("x", "X", Kind.FLOAT)],
-        lambda reason, _, n: told.update({reason: n}),
+        lambda reason, _, n: counts.update({reason: n}),
     )
-    return batch.column(0).to_pylist(), dict(told)
+    return batch.column(0).to_pylist(), dict(counts)
 
 
 def test_numbers_that_a_float_rounds_are_counted() -> None:
     cells = [2**53 + 1, "0.12345678901234567890", "no number", 1.5, None, 2**53, 0.1, "0.1", "NaN"]
-    found, told = read(cells, Kind.FLOAT)
-    assert found[:7] == [float(2**53), 0.12345678901234568, None, 1.5, None, float(2**53), 0.1]
-    assert told == {ROUNDED: 2, NO_NUMBER: 1}
+    numbers, counts = read(cells, Kind.FLOAT)
+    assert numbers[:7] == [float(2**53), 0.12345678901234568, None, 1.5, None, float(2**53), 0.1]
+    assert counts == {ROUNDED: 2, NO_NUMBER: 1}
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_numerics_that_a_float_rounds_are_counted(text: str | None, rounded: int
 @pytest.mark.slow
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=12), max_size=20))
 def test_a_number_is_counted_if_its_double_says_another_one(numbers: list[Decimal]) -> None:
-    found, told = converted([f"{number:f}" for number in numbers])
-    other = [n for n, made in zip(numbers, found, strict=True) if Decimal(repr(made)) != n]
-    assert told.get(ROUNDED, 0) == len(other)
+    read_numbers, counts = converted([f"{number:f}" for number in numbers])
+    other = [n for n, made in zip(numbers, read_numbers, strict=True) if Decimal(repr(made)) != n]
+    assert counts.get(ROUNDED, 0) == len(other)
 
 
 def test_times_finer_than_microseconds_are_counted() -> None:
     zero = "2026-01-01T00:00:00"
     cells = [f"{zero}.1234567", f"{zero}.123456000", f"{zero}.123456789+02:00", f"{zero}.123456Z", zero, None]
-    found, told = read(cells, Kind.TIMESTAMP)
-    assert [time and time.microsecond for time in found] == [123456, 123456, 123456, 123456, 0, None]
-    assert told == {CUT: 2}
+    times, counts = read(cells, Kind.TIMESTAMP)
+    assert [time and time.microsecond for time in times] == [123456, 123456, 123456, 123456, 0, None]
+    assert counts == {CUT: 2}

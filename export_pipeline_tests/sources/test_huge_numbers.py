@@ -36,12 +36,12 @@ TYPES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("type_", TYPES, ids=str)
 def test_a_cell_that_no_column_can_hold_is_left_empty_and_counted(type_: dict[str, Any], text: str) -> None:
     """SQLite stores any text in a column of numbers."""
-    told: list[Any] = []
+    reports: list[Any] = []
     batch = build_batch(
-        [(text,), ("7",), (None,)], [Column("a", "a", **type_)], lambda *what: told.append(what)
+        [(text,), ("7",), (None,)], [Column("a", "a", **type_)], lambda *what: reports.append(what)
     )
     assert batch.column(0).to_pylist() == [None, 7, None]
-    assert told == [(NO_NUMBER, "a", 1)]
+    assert reports == [(NO_NUMBER, "a", 1)]
 
 
 @pytest.mark.parametrize("number", ["1e999999999", "1e-999999999", "-1e999999999"])

@@ -75,9 +75,9 @@ def rows(
     with open_snapshot(url) as snapshot:
         asking = Request("items", tabular, spec, scope, options(spec)(**asked), window)
         data = table.read(snapshot, asking)
-        found: list[dict[str, Any]] = data.tables["rows"].arrow().to_pylist()
-        assert len(found) == data.source_rows
-        return found
+        rows: list[dict[str, Any]] = data.tables["rows"].arrow().to_pylist()
+        assert len(rows) == data.source_rows
+        return rows
 
 
 def test_every_value_is_as_stored(shop: str) -> None:
@@ -221,5 +221,5 @@ def test_keys_have_the_databases_order_and_texts_that_of_code_points(
     spec = {"source": {"table": "keyed", "key": ["k"]}, "columns": [{"name": "n", "type": "integer"}]}
     with open_snapshot(shop) as snapshot:
         request = Request("keyed", tabular, spec, None, options(spec)(), None)
-        found = table.read(snapshot, request).tables["rows"].arrow()["n"].to_pylist()
-    assert found == [*range(len(values))]
+        numbers = table.read(snapshot, request).tables["rows"].arrow()["n"].to_pylist()
+    assert numbers == [*range(len(values))]

@@ -153,7 +153,7 @@ def test_values_and_filters_are_right_in_every_encoding(postgres: PostgresServer
     with open_snapshot(url) as snapshot:
         assert table.scopes(snapshot, SPEC) == {"e": "e", "é": "é"}
         assert read(snapshot, SPEC, "é") == [{"id": k, "name": n, "kind": "ä"} for k, n in mine.items()]
-        for asked, found in (
+        for asked, expected in (
             ({"name": {"equals": "é"}}, [1]),
             ({"name": {"in": ["Café Zoë", "🦊", "A"]}}, [2, 3]),
             ({"name": {"equals": "🦊"}}, []),
@@ -163,7 +163,7 @@ def test_values_and_filters_are_right_in_every_encoding(postgres: PostgresServer
             ({"kind": {"equals": "ä"}}, [1, 2, 3]),
             ({"kind": {"in": ["שלום", "b"]}}, []),
         ):
-            assert [row["id"] for row in read(snapshot, SPEC, "é", filters=asked)] == found, asked
+            assert [row["id"] for row in read(snapshot, SPEC, "é", filters=asked)] == expected, asked
         with pytest.raises(SourceError, match="no such scope"):
             read(snapshot, SPEC, "🦊")
     written = yaml.safe_load(introspect(url, "people").yaml)["attributes"]
@@ -346,7 +346,7 @@ def test_mariadbs_settings_change_nothing(mariadb: str) -> None:
             assert table.scopes(snapshot, spec) == {"a": "a", "b\\": "b\\"}
             assert [row["t"] for row in read(snapshot, spec, "a")] == ["é", "\\' OR 1=1 -- "]
             assert [row["id"] for row in read(snapshot, spec, "b\\")] == [3]
-            for text, found in (("é", [1]), ("\\' OR 1=1 -- ", [2]), ("\\", []), ("🦊", []), ("x", [])):
+            for text, ids in (("é", [1]), ("\\' OR 1=1 -- ", [2]), ("\\", []), ("🦊", []), ("x", [])):
                 assert [
                     row["id"] for row in read(snapshot, spec, "a", filters={"t": {"equals": text}})
-                ] == found
+                ] == ids

@@ -80,8 +80,8 @@ def test_a_wrong_password_is_named_but_not_shown(postgres: PostgresServer, postg
 
 def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: str) -> None:
     other = sa.make_url(postgres_url).set(database="nosuch").render_as_string(hide_password=False)
-    said = "cannot be reached: its server has no database of this name; correct EXPORT_SOURCE_URL"
-    with pytest.raises(SourceUnavailableError, match=said), open_snapshot(other):
+    message = "cannot be reached: its server has no database of this name; correct EXPORT_SOURCE_URL"
+    with pytest.raises(SourceUnavailableError, match=message), open_snapshot(other):
         pass
 
 

@@ -65,10 +65,11 @@ def test_all_columns_in_one_text(wide: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(1900, "at most 4,000 characters"), (300, r"write concat\(a, b, …\); here are 300")]
+    ("count", "message"),
+    [(1900, "at most 4,000 characters"), (300, r"write concat\(a, b, …\); here are 300")],
 )
-def test_one_expression_of_all_columns_is_refused(count: int, said: str) -> None:
+def test_one_expression_of_all_columns_is_refused(count: int, message: str) -> None:
     compute = f"concat({', '.join(NAMES[:count])})"
     columns = [*({"name": name} for name in NAMES), {"name": "whole", "compute": compute}]
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})

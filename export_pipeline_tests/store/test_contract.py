@@ -47,9 +47,9 @@ class StoreContract:
         assert seen[-1] == size
         with store.open(KEY) as source:
             assert source.read(size + 1) == path.read_bytes()
-        found = store.stat(KEY)
-        assert found.bytes == size
-        assert abs(found.modified - begun) < timedelta(minutes=1)
+        stat = store.stat(KEY)
+        assert stat.bytes == size
+        assert abs(stat.modified - begun) < timedelta(minutes=1)
         copy = path.with_name("copy")
         store.download(KEY, copy)
         assert copy.read_bytes() == path.read_bytes()
@@ -58,7 +58,7 @@ class StoreContract:
     def test_a_file_replaces_an_older_one(self, store: Store, local: Callable[[int], Path]) -> None:
         for size in (LARGE, SMALL, LARGE + 1, 0):
             put(store, local(size), KEY, media_type=CSV, file_name="a.csv")
-            assert [found.bytes for found in store.list()] == [size]
+            assert [file.bytes for file in store.list()] == [size]
 
     def test_the_old_file_is_seen_until_the_new_one_is_whole(
         self, store: Store, local: Callable[[int], Path]
@@ -117,11 +117,11 @@ class StoreContract:
             while view:
                 written = upload.write(view[: next(sizes)])
                 view = view[written:]
-            said = upload.finish()
+            stored = upload.finish()
             assert upload.path.read_bytes() == data
-            assert (said.bytes, said.sha256) == (size, hashlib.sha256(data).hexdigest())
+            assert (stored.bytes, stored.sha256) == (size, hashlib.sha256(data).hexdigest())
             assert list(store.list()) == []
-            assert upload.publish() == said
+            assert upload.publish() == stored
         with store.open(KEY) as source:
             assert source.read(size + 1) == data
         assert not upload.path.is_symlink()
@@ -135,13 +135,13 @@ class StoreContract:
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, hard))
         try:
             with contextlib.ExitStack() as uploads:
-                found = []
+                files = []
                 for number in range(60):
                     upload = uploads.enter_context(begin(store, f"exports/s/{number:02}.csv", tmp_path))
                     upload.write(b"x" * number)
                     upload.finish()
-                    found.append(upload)
-                for upload in found:
+                    files.append(upload)
+                for upload in files:
                     upload.publish()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -196,7 +196,7 @@ class StoreContract:
         for key in (KEY, "exports/all/1.csv"):
             store.put_bytes(b"x", key, media_type=CSV)
         store.delete(KEY)
-        assert [found.key for found in store.list()] == ["exports/all/1.csv"]
+        assert [file.key for file in store.list()] == ["exports/all/1.csv"]
 
     def test_files_are_listed_by_prefix(self, store: Store) -> None:
         keys = ["exports/a-b/1.csv", "exports/a/1.csv", "exports/a/b/1.csv", "exports/a.b/1.csv"]
@@ -204,8 +204,8 @@ class StoreContract:
         for key in keys:
             store.put_bytes(key.encode(), key, media_type=CSV)
         listed = list(store.list())
-        assert sorted(found.key for found in listed) == sorted(keys)
-        assert all(found.bytes == len(found.key) for found in listed)
+        assert sorted(file.key for file in listed) == sorted(keys)
+        assert all(file.bytes == len(file.key) for file in listed)
         for prefix in ("exports/a", "exports/a/", "exports/a/b", "exports/a/b/", "e", "x", "exports/A/"):
             assert sorted(f.key for f in store.list(prefix)) == sorted(
                 k for k in keys if k.startswith(prefix)
@@ -242,7 +242,7 @@ class StoreContract:
         for thread in threads:
             thread.join()
         assert not failures
-        assert [found.key for found in store.list()] == keys
+        assert [file.key for file in store.list()] == keys
 
     def test_check_leaves_nothing(self, store: Store) -> None:
         store.check()
@@ -268,7 +268,7 @@ class TestFolderThatIgnoresCase(StoreContract):
         assert store.put_bytes(b"x", "exports/A%2Fb/1.csv", media_type=CSV).location.endswith(
             "/%41%2Fb/1.csv"
         )
-        assert [found.key for found in store.list("exports/A")] == ["exports/A%2Fb/1.csv"]
+        assert [file.key for file in store.list("exports/A")] == ["exports/A%2Fb/1.csv"]
 
 
 class TestS3(StoreContract):

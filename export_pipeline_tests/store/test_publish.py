@@ -81,7 +81,7 @@ def test_a_published_file_verifies(store: Store, local: Callable[[bytes], Path])
         put(store, local(data))
         assert verify_file(store, KEY) == []
         assert read_manifest(store, KEY).bytes == len(data)
-    assert sorted(found.key for found in store.list()) == [KEY, manifest_key(KEY)]
+    assert sorted(file.key for file in store.list()) == [KEY, manifest_key(KEY)]
     unpublish(store, KEY)
     assert list(store.list()) == []
     assert len(verify_file(store, KEY)) == 2

@@ -405,4 +405,4 @@ def test_not_found_names_the_key(store: S3Store) -> None:
 def test_keys_with_escapes_reach_the_server_as_they_are(store: S3Store, bucket: Bucket) -> None:
     store.put_bytes(b"x", KEY, media_type=CSV)
     listed: Callable[..., Any] = bucket.server.client().list_objects_v2
-    assert [found["Key"] for found in listed(Bucket=bucket.name)["Contents"]] == [f"team/{KEY}"]
+    assert [object["Key"] for object in listed(Bucket=bucket.name)["Contents"]] == [f"team/{KEY}"]

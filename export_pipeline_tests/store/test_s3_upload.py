@@ -179,10 +179,10 @@ def test_parts_grow_with_the_file(
     with begin(store, KEY, tmp_path) as upload:
         for _ in range(41):
             upload.write(os.urandom(MIB))
-        said = upload.publish()
+        stored = upload.publish()
     assert [sizes[number] // MIB for number in sorted(sizes)] == [5, 5, 10, 10, 11]
     with store.open(KEY) as source:
-        assert len(source.read()) == said.bytes == 41 * MIB
+        assert len(source.read()) == stored.bytes == 41 * MIB
 
 
 # VmHWM, for getrusage's peak begins with that of the process that started this one.

@@ -48,8 +48,8 @@ def files_are_right(system: System, jobs: Iterable[Job]) -> int:
         if job.format in _READERS and job.dataset in IDS:
             column, sql = IDS[job.dataset]
             own = {str(id) for (id,) in system.run(sql, scope=job.scope)}
-            found = {str(row[column]) for row in _READERS[job.format](content)}
-            assert found <= own, f"{key} holds rows of another scope"
+            values = {str(row[column]) for row in _READERS[job.format](content)}
+            assert values <= own, f"{key} holds rows of another scope"
             looked += 1
     return looked
 
@@ -98,8 +98,8 @@ def _nothing_is_left_over(system: System) -> None:
 def _each_attempt_began_once(system: System) -> None:
     """However many runs were started for an attempt, one only worked on it."""
     rows = system.run("SELECT job_id, details FROM export_events WHERE kind = 'started'")
-    told = [(str(id), json.loads(said) if isinstance(said, str) else said) for id, said in rows]
-    began = Counter((id, said["attempt"]) for id, said in told)
+    events = [(str(id), json.loads(event) if isinstance(event, str) else event) for id, event in rows]
+    began = Counter((id, event["attempt"]) for id, event in events)
     assert [attempt for attempt, count in began.items() if count > 1] == []
 
 

@@ -111,7 +111,7 @@ class System:
         aged = time.monotonic()
         while left := self._left():
             if time.monotonic() > deadline:
-                pytest.fail(f"After {seconds:.0f} s there are {left}.\n{self.told()}")
+                pytest.fail(f"After {seconds:.0f} s there are {left}.\n{self.logs()}")
             if pressed and time.monotonic() - aged > 20:
                 aged = time.monotonic()
                 self._age()
@@ -127,7 +127,7 @@ class System:
         """The process that runs are forked from."""
         return sorted(set(self.processes.find(*_WARM)) - set(self.workers()))
 
-    def told(self) -> str:
+    def logs(self) -> str:
         """The end of the daemon's log."""
         return self.services["daemon"].log.read_text(errors="replace")[-6000:]
 

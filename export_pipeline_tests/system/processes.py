@@ -78,8 +78,8 @@ class Service:
                 if self._ready():
                     return
             if time.monotonic() > deadline:
-                said = self.log.read_text(errors="replace")[-3000:]
-                raise StartError(f"{self._command[0]} was not ready in {_START_SECONDS:.0f} s:\n{said}")
+                log = self.log.read_text(errors="replace")[-3000:]
+                raise StartError(f"{self._command[0]} was not ready in {_START_SECONDS:.0f} s:\n{log}")
             time.sleep(0.1)
 
     @property
@@ -125,20 +125,20 @@ def processes(environment: Mapping[str, str]) -> Iterator[Processes]:
 
 def end_marked(mark: str) -> None:
     """Kill what carries the mark until nothing does."""
-    while found := _marked(mark):
-        for pid, _ in found:
+    while pids := _marked(mark):
+        for pid, _ in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
 def _marked(mark: str) -> list[tuple[int, str]]:
-    wanted = f"{_MARK}={mark}".encode()
-    found = []
+    variable = f"{_MARK}={mark}".encode()
+    pids = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with suppress(OSError):  # it has ended, or is somebody else's
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                if variable in (folder / "environ").read_bytes().split(b"\0"):
                     line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    found.append((int(folder.name), line))
-    return found
+                    pids.append((int(folder.name), line))
+    return pids

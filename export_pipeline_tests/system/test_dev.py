@@ -52,17 +52,17 @@ class Dev:
         return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
-    def told(self) -> str:
+    def log(self) -> str:
         """All that it has printed."""
         return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
 
     def answers(self) -> list[bool]:
         """Return for each port whether anything listens there."""
-        found = []
+        answers = []
         for port in self.ports:
             with socket.socket() as probe:
-                found.append(probe.connect_ex(("127.0.0.1", port)) == 0)
-        return found
+                answers.append(probe.connect_ex(("127.0.0.1", port)) == 0)
+        return answers
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def running_dev(folder: Path) -> Iterator[Dev]:
     try:
         until = time.monotonic() + STARTED_SECONDS
         while not (all(dev.answers()) and _is_ready(dev)):
-            assert process.poll() is None, dev.told
-            assert time.monotonic() < until, dev.told
+            assert process.poll() is None, dev.log
+            assert time.monotonic() < until, dev.log
             time.sleep(0.5)
         yield dev
     finally:
@@ -199,7 +199,7 @@ def test_it_ends_with_one_line_and_with_all_that_it_started(dev: Dev) -> None:
     dev.process.send_signal(signal.SIGINT)
     assert dev.process.wait(240) == 130
     assert dev.err.read_text(errors="replace").strip().splitlines()[-1] == "Error: Interrupted."
-    assert "Traceback" not in dev.told
+    assert "Traceback" not in dev.log
     until = time.monotonic() + 20
     while any(dev.answers()):
         assert time.monotonic() < until

@@ -189,17 +189,17 @@ def test_nothing_is_lost_doubled_or_foreign(system: System, front_door: Service)
             for path in (f"/v1/exports/{id}", f"/v1/exports/{id}/file", f"/v1/exports/{id}/manifest"):
                 assert application.client.get(path).status_code == 404
 
-    told: list[tuple[str, str]] = []
+    notices: list[tuple[str, str]] = []
     for number, application in enumerate(applications):
         for event in receivers.taken[f"/hooks/{number}"]:
             data = receivers.bodies[event]["data"]
             job = jobs[data["id"]]
             assert data["scope"] == job.scope == application.scope
             assert (data["sha256"], data["rows"]) == (job.sha256, job.row_count)
-            told.append((job.id, receivers.bodies[event]["type"]))
+            notices.append((job.id, receivers.bodies[event]["type"]))
     events = [event for taken in receivers.taken.values() for event in taken]
     assert len(events) == len(set(events)) == len(jobs)  # one event for each end: none lost, none made twice
-    assert sorted(told) == sorted((job.id, f"export.{job.status}") for job in jobs.values())
+    assert sorted(notices) == sorted((job.id, f"export.{job.status}") for job in jobs.values())
     assert receivers.wrong == []
     again = sum(count - 1 for taken in receivers.taken.values() for count in taken.values())
     downloads = sum(application.downloaded for application in applications)
@@ -221,7 +221,7 @@ def test_the_daemon_takes_a_message_of_the_queue(system: System) -> None:
         client.send_message(QueueUrl=settings.queue_url, MessageBody=json.dumps(body))
     until = time.monotonic() + 120
     while not (made := [job for job in system.jobs() if job.idempotency_key == "4711"]):
-        assert time.monotonic() < until, system.told()
+        assert time.monotonic() < until, system.logs()
         time.sleep(0.5)
     system.wait(120)
     (job,) = [job for job in system.jobs() if job.id == made[0].id]
@@ -358,5 +358,5 @@ def wait_for_webhooks(system: System, seconds: float) -> None:
         assert time.monotonic() < until, left
         system.run("UPDATE export_webhook_deliveries SET next_at = created_at WHERE status = 'pending'")
         time.sleep(1)
-    found = system.run("SELECT status, count(*) FROM export_webhook_deliveries GROUP BY 1")
-    assert [status for status, _ in found] == ["delivered"], found
+    statuses = system.run("SELECT status, count(*) FROM export_webhook_deliveries GROUP BY 1")
+    assert [status for status, _ in statuses] == ["delivered"], statuses

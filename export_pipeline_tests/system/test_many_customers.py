@@ -51,7 +51,7 @@ def ui(project: Path) -> Iterator[str]:
         until = time.monotonic() + STARTED_SECONDS
         with dg.DagsterInstance.from_config(str(project / ".dagster_home")) as instance:
             while len(instance.get_dynamic_partitions("records_scopes")) < CUSTOMERS:
-                assert time.monotonic() < until, dev.told
+                assert time.monotonic() < until, dev.log
                 time.sleep(1)
         yield dev.url
 

@@ -152,13 +152,13 @@ def _kill(system: System, victim: str, chance: random.Random, ask: Callable[[], 
         "code server": lambda: system.processes.find(*CODE_SERVER),
     }[victim]
     deadline = time.monotonic() + _WAIT_SECONDS
-    while not (found := find()):
-        assert time.monotonic() < deadline, f"there is no {victim} to kill\n{system.told()}"
+    while not (pids := find()):
+        assert time.monotonic() < deadline, f"there is no {victim} to kill\n{system.logs()}"
         if victim.endswith("worker") and not system.run(_UNENDED):  # all has been done already
             ask()
         time.sleep(0.2)
     _tell(system, victim)
-    pid = chance.choice(found)
+    pid = chance.choice(pids)
     with suppress(ProcessLookupError):  # it has just ended by itself
         if victim == "stopped worker":
             _stop(pid)

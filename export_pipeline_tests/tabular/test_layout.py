@@ -61,20 +61,20 @@ def test_every_format_has_the_chosen_columns_and_their_values(sample: Sample) ->
         assert got.num_rows == table.rows == sample.data.source_rows
         for spec, column in zip(columns, table.columns, strict=True):
             cells = got[column.name].to_pylist()
-            wanted = sample.cells.get(spec.name, computed[spec.name])
+            expected = sample.cells.get(spec.name, computed[spec.name])
             minor = (
                 option({"csv": "csv_money", "json": "json_money", "jsonl": "json_money"}.get(format, ""))
                 == "minor"
             )
             if spec.parsed.minor and not minor:
-                wanted = [shown(spec, cell) for cell in wanted]
+                expected = [shown(spec, cell) for cell in expected]
                 assert column.kind is Kind.MONEY
                 assert column.digits == (2 if spec.digits is None else spec.digits)
             elif spec.parsed.minor:
                 assert column.kind is Kind.INTEGER
             if spec.type == "enum" and format in ("csv", "excel", "pdf"):
-                wanted = [spec.labels.get(cell, cell) for cell in wanted]
-            assert same(cells, wanted), (format, spec.name)
+                expected = [spec.labels.get(cell, cell) for cell in expected]
+            assert same(cells, expected), (format, spec.name)
             assert got[column.name].type == column.arrow_type or pa.types.is_integer(got[column.name].type)
             assert column.null == spec.null_text
             named = format == "csv" and option("csv_headers") == "name"
@@ -107,10 +107,10 @@ def test_proofs_and_totals_are_the_sums_of_what_formats_get(sample: Sample) -> N
                     assert value == sum(cells), name
                 elif isinstance(value, Decimal):
                     exact = Context(prec=100)
-                    wanted = Decimal(0)
+                    expected = Decimal(0)
                     for cell in cells:
-                        wanted = exact.add(wanted, cell)
-                    assert value == wanted, name
+                        expected = exact.add(expected, cell)
+                    assert value == expected, name
                 else:
                     assert math.isclose(value, math.fsum(cells), rel_tol=1e-12, abs_tol=1e-300), name
 

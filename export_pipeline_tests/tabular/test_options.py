@@ -91,7 +91,7 @@ def test_nothing_needs_to_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "operator", "given", "wanted"),
+    ("name", "operator", "given", "expected"),
     [
         ("id", "equals", "7", 7),
         ("id", "in", [1, "2"], (1, 2)),
@@ -112,10 +112,10 @@ def test_nothing_needs_to_be_asked_for() -> None:
         ("kid", "equals", "x", "x"),
     ],
 )
-def test_values_are_typed_by_their_column(name: str, operator: str, given: Any, wanted: Any) -> None:
+def test_values_are_typed_by_their_column(name: str, operator: str, given: Any, expected: Any) -> None:
     made = one(name, operator, given)
-    assert made == wanted
-    assert type(made) is type(wanted)
+    assert made == expected
+    assert type(made) is type(expected)
 
 
 def test_a_range_may_be_open_at_either_end() -> None:
@@ -169,9 +169,9 @@ def test_a_range_may_be_open_at_either_end() -> None:
     ],
 )
 def test_an_unknown_choice_is_refused_with_the_valid_ones(given: dict[str, Any], message: str) -> None:
-    said = refusal(given)
-    assert message in said
-    assert len(said) < 500
+    refused = refusal(given)
+    assert message in refused
+    assert len(refused) < 500
 
 
 def test_a_filter_of_texts_takes_values_without_a_label() -> None:

@@ -30,8 +30,8 @@ def test_sums_of_floats_beyond_the_range_are_exact_or_left_out(
     for batch_rows in (1, 2, 100):
         finite = [c if c is None or math.isfinite(c) else 0.0 for c in cells]
         made = layout(build(staged(spec, {"a": finite}, batch_rows=batch_rows)))
-        found = made.sheets[0].totals[0].values["b"]
-        assert found == total or math.isclose(float(found), total, rel_tol=1e-15, abs_tol=2.5)
+        printed = made.sheets[0].totals[0].values["b"]
+        assert printed == total or math.isclose(float(printed), total, rel_tol=1e-15, abs_tol=2.5)
         for format in (FORMATS[name] for name in ("csv", "json", "jsonl", "excel", "pdf", "parquet")):
             assert not format.proof(made, format.options()).totals
 

@@ -188,10 +188,10 @@ NEW = len(SOUND["columns"])
 def test_a_mistake_is_reported_at_its_place(
     place: tuple[str | int, ...], value: Any, where: tuple[str | int, ...], message: str
 ) -> None:
-    found = refused(changed(place, value))
-    assert where in found, found
-    assert message in found[where]
-    assert "\n" not in found[where]
+    mistakes = refused(changed(place, value))
+    assert where in mistakes, mistakes
+    assert message in mistakes[where]
+    assert "\n" not in mistakes[where]
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

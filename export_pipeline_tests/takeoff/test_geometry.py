@@ -43,41 +43,41 @@ GOOD: list[tuple[str, Any, str, list[float], float, float]] = [
 def test_a_shape_has_its_points_length_and_area(
     type_: str, data: Any, kind: str, points: list[float], length: float, area: float
 ) -> None:
-    found = parsed((type_, data))
-    assert found.kind.to_pylist() == [kind]
-    assert found.points.to_pylist() == [points]
-    assert found.valid.to_pylist() == [True]
-    assert found.lengths().tolist() == [length]
-    assert found.areas().tolist() == [area]
+    shapes = parsed((type_, data))
+    assert shapes.kind.to_pylist() == [kind]
+    assert shapes.points.to_pylist() == [points]
+    assert shapes.valid.to_pylist() == [True]
+    assert shapes.lengths().tolist() == [length]
+    assert shapes.areas().tolist() == [area]
 
 
 def test_rectangle_turns_clockwise_about_its_centre() -> None:
-    found = parsed(("rectangle", {**xy(0, 0), "width": 4, "height": 2, "rotation": 90}))
+    shapes = parsed(("rectangle", {**xy(0, 0), "width": 4, "height": 2, "rotation": 90}))
     # The top left corner (0, 0) goes to the top right of the standing rectangle.
-    assert np.allclose(found.values, [3, -1, 3, 3, 1, 3, 1, -1])
-    assert found.areas()[0] == pytest.approx(8)
+    assert np.allclose(shapes.values, [3, -1, 3, 3, 1, 3, 1, -1])
+    assert shapes.areas()[0] == pytest.approx(8)
 
 
 def test_rotation_null_or_missing_is_none_and_other_types_are_refused() -> None:
     base = {**xy(0, 0), "width": 4, "height": 2}
-    found = parsed(*[("rectangle", {**base, "rotation": turn}) for turn in (None, 0, "90", [1])])
-    assert found.valid.to_pylist() == [True, True, False, False]
+    shapes = parsed(*[("rectangle", {**base, "rotation": turn}) for turn in (None, 0, "90", [1])])
+    assert shapes.valid.to_pylist() == [True, True, False, False]
 
 
 def test_circle_has_the_circles_area_and_perimeter() -> None:
-    found = parsed(("circle", {"center": xy(5000, 3000), "radius": 7.25}))
-    assert found.circles.tolist() == [True]
-    assert len(found.values) == 2 * geometry.CIRCLE_SEGMENTS
-    assert found.areas()[0] == pytest.approx(math.pi * 7.25**2, rel=1e-11)
-    assert found.lengths()[0] == pytest.approx(2 * math.pi * 7.25, rel=1e-11)
-    distance = np.hypot(found.values[0::2] - 5000, found.values[1::2] - 3000)
+    shapes = parsed(("circle", {"center": xy(5000, 3000), "radius": 7.25}))
+    assert shapes.circles.tolist() == [True]
+    assert len(shapes.values) == 2 * geometry.CIRCLE_SEGMENTS
+    assert shapes.areas()[0] == pytest.approx(math.pi * 7.25**2, rel=1e-11)
+    assert shapes.lengths()[0] == pytest.approx(2 * math.pi * 7.25, rel=1e-11)
+    distance = np.hypot(shapes.values[0::2] - 5000, shapes.values[1::2] - 3000)
     assert np.all(np.abs(distance / 7.25 - 1) < 1e-3)
 
 
 def test_a_polygon_is_not_closed_by_its_first_point() -> None:
     closed = {"points": [*SQUARE["points"], SQUARE["points"][0]]}
-    found = parsed(("polygon", closed), ("polygon", {"points": [xy(0, 0), xy(1, 1), xy(0, 0)]}))
-    assert found.points.to_pylist() == [[0, 0, 10, 0, 10, 10, 0, 10], []]
+    shapes = parsed(("polygon", closed), ("polygon", {"points": [xy(0, 0), xy(1, 1), xy(0, 0)]}))
+    assert shapes.points.to_pylist() == [[0, 0, 10, 0, 10, 10, 0, 10], []]
     # A closed polyline keeps its last segment.
     assert parsed(("polyline", closed)).lengths().tolist() == [40]
 
@@ -130,30 +130,30 @@ HOSTILE: list[tuple[str | None, Any]] = [
 
 def test_hostile_rows_have_no_shape_alone() -> None:
     for row in HOSTILE:
-        found = parsed(row)
-        assert (found.kind.to_pylist(), found.points.to_pylist()) == (["none"], [[]]), row
-        assert found.lengths().tolist() == found.areas().tolist() == [0], row
+        shapes = parsed(row)
+        assert (shapes.kind.to_pylist(), shapes.points.to_pylist()) == (["none"], [[]]), row
+        assert shapes.lengths().tolist() == shapes.areas().tolist() == [0], row
 
 
 def test_hostile_rows_leave_the_others_alone() -> None:
     rows: list[tuple[str | None, Any]] = []
     for row in HOSTILE * 12:
         rows += [row, *[(good[0], good[1]) for good in GOOD]]
-    found = parsed(*rows)
+    shapes = parsed(*rows)
     expected = ["none", *[good[2] for good in GOOD]] * (12 * len(HOSTILE))
-    assert found.kind.to_pylist() == expected
-    assert found.points.to_pylist() == [[], *[good[3] for good in GOOD]] * (12 * len(HOSTILE))
+    assert shapes.kind.to_pylist() == expected
+    assert shapes.points.to_pylist() == [[], *[good[3] for good in GOOD]] * (12 * len(HOSTILE))
 
 
 def test_odd_but_valid_geometry_is_read() -> None:
-    found = parsed(
+    shapes = parsed(
         ("point", '{\n  "x": 1,\r\n  "y": 2\n}'),
         ("point", ' {"x":1,"y":2} '),
         ("point", '{"x":1,"y":2,"label":"} null","more":[null,{"deep":[[]]}]}'),
         ("point", '{"x":9,"x":1,"y":2}'),
         ("point", '{"x":1.0e0,"y":2,"start":7,"points":"none"}'),
     )
-    assert found.points.to_pylist() == [[1, 2]] * 5
+    assert shapes.points.to_pylist() == [[1, 2]] * 5
 
 
 def test_geometry_of_a_slice_and_of_no_rows_is_read() -> None:

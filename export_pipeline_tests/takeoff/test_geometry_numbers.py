@@ -47,8 +47,8 @@ def rows(draw: st.DrawFn, numbers: st.SearchStrategy[str]) -> Row:
     return draw(st.sampled_from([*TYPES, "cloud", None])), text
 
 
-def shapes(found: list[Row]) -> list[Any]:
-    types, texts = zip(*found, strict=True) if found else ((), ())
+def shapes(rows: list[Row]) -> list[Any]:
+    types, texts = zip(*rows, strict=True) if rows else ((), ())
     geometry = parse(pa.array(types, pa.string()), pa.array(texts, pa.string()))
     return list(zip(geometry.kind.to_pylist(), geometry.points.to_pylist(), strict=True))
 
@@ -56,19 +56,19 @@ def shapes(found: list[Row]) -> list[Any]:
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(st.lists(rows(NUMBERS | ODD), max_size=12))
-def test_plain_rows_are_read_as_the_parser_reads_them(found: list[Row]) -> None:
+def test_plain_rows_are_read_as_the_parser_reads_them(drawn: list[Row]) -> None:
     # No plain row begins with a name of no meaning, so these all go to the parser.
-    assert shapes(found) == shapes([(type_, text.replace("{", '{"of":"",', 1)) for type_, text in found])
+    assert shapes(drawn) == shapes([(type_, text.replace("{", '{"of":"",', 1)) for type_, text in drawn])
 
 
 @pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(rows(NUMBERS), min_size=1, max_size=12), st.integers(0, 12))
-def test_a_slice_is_read_as_its_rows(found: list[Row], start: int) -> None:
-    types = pa.array([type_ for type_, _ in found], pa.string()).slice(start)
-    texts = pa.array([text for _, text in found], pa.string()).slice(start)
+def test_a_slice_is_read_as_its_rows(drawn: list[Row], start: int) -> None:
+    types = pa.array([type_ for type_, _ in drawn], pa.string()).slice(start)
+    texts = pa.array([text for _, text in drawn], pa.string()).slice(start)
     geometry = parse(types, texts)
-    assert geometry.points.to_pylist() == [points for _, points in shapes(found[start:])]
+    assert geometry.points.to_pylist() == [points for _, points in shapes(drawn[start:])]
 
 
 PLAIN = (
@@ -87,7 +87,7 @@ def test_usual_geometry_is_read_without_the_slow_parser(
 ) -> None:
     monkeypatch.setattr(geometry_json, "read", None)
     texts = pa.array([json.dumps(data, separators=separators) for _, data, _ in PLAIN])
-    found = parse(pa.array([type_ for type_, _, _ in PLAIN]), texts)
-    assert found.points.to_pylist() == [points for _, _, points in PLAIN]
+    shapes = parse(pa.array([type_ for type_, _, _ in PLAIN]), texts)
+    assert shapes.points.to_pylist() == [points for _, _, points in PLAIN]
     circle = json.dumps({"center": {"x": 5, "y": 6}, "radius": 7}, separators=separators)
     assert parse(pa.array(["circle"]), pa.array([circle])).circles.tolist() == [True]

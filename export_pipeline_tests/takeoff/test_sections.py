@@ -22,8 +22,8 @@ def app(tmp_path: Path) -> Iterator[Application]:
 
 
 def section(sections: tuple[Section, ...], key: str) -> list[dict[str, Any]]:
-    (found,) = (section for section in sections if section.key == key)
-    return found.table.arrow().to_pylist()
+    (match,) = (section for section in sections if section.key == key)
+    return match.table.arrow().to_pylist()
 
 
 def test_by_page_adds_up_what_lies_on_each_page(app: Application) -> None:
@@ -52,8 +52,8 @@ def test_on_paper_pages_are_rows_and_conditions_columns_if_they_fit(app: Applica
     assert [column.header for column in by_page.table.columns] == [
         "Page", "Sheet #", "Slab (SF)", "Slab (SF)",
     ]  # fmt: skip
-    found = [tuple(row.values()) for row in by_page.table.arrow().to_pylist()]
-    assert found == [(1, "S-1", 11.0, None), (2, "S-2", 100.0, 1000.0)]
+    rows = [tuple(row.values()) for row in by_page.table.arrow().to_pylist()]
+    assert rows == [(1, "S-1", 11.0, None), (2, "S-2", 100.0, 1000.0)]
     assert [*by_page.totals[0].values.values()] == [111.0, 1000.0]
     for number in range(12):
         app.measurement(app.condition(project, f"C{number}", "area"), pages[0], 1.0)
@@ -67,8 +67,8 @@ def test_categories_are_added_up_over_their_levels(app: Application) -> None:
     for number, category in enumerate(("03 Concrete/Slabs", "03 Concrete/Walls", "03 Concrete", "05 Metals")):
         condition = app.condition(project, f"C{number}", "area", category=category)
         app.measurement(condition, page, 10.0**number, unit="SF")
-    found = section(app.layout(project).sheets, "by_category")
-    assert [(row["category"], row["conditions"], row["total_quantity"]) for row in found] == [
+    categories = section(app.layout(project).sheets, "by_category")
+    assert [(row["category"], row["conditions"], row["total_quantity"]) for row in categories] == [
         ("03 Concrete", 3, 111.0),
         ("\N{EM SPACE}Slabs", 1, 1.0),
         ("\N{EM SPACE}Walls", 1, 10.0),

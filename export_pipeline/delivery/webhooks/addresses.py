@@ -66,8 +66,8 @@ def resolve(host: str, port: int) -> list[str]:
     Raises:
         OSError: it has none.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 def parse_url(url: str, rules: AddressRules) -> httpx.URL:
@@ -106,14 +106,15 @@ def checked_addresses(url: httpx.URL, rules: AddressRules, resolve: Resolve = re
         WebhookAddressError: the host has no address, or one that is not allowed.
     """
     try:
-        found = resolve(url.raw_host.decode("ascii"), port_of(url))
+        addresses = resolve(url.raw_host.decode("ascii"), port_of(url))
     except (OSError, UnicodeError):
-        found = []
-    if not found or not all(map(rules.is_allowed, found)):  # one message: names of our network stay unknown
+        addresses = []
+    # One message for both: the names of our network stay unknown.
+    if not addresses or not all(map(rules.is_allowed, addresses)):
         raise WebhookAddressError(
             f"{url.host} has no public address; EXPORT_WEBHOOK_NETWORKS allows networks of your own."
         )
-    return found
+    return addresses
 
 
 def port_of(url: httpx.URL) -> int:

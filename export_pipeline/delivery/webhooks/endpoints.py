@@ -253,8 +253,8 @@ def _seen_by(viewer: Viewer) -> sa.ColumnElement[bool]:
     return seen if viewer.scopes is None else sa.and_(seen, webhooks.c.scope.is_not(None))
 
 
-def _one(found: sa.Result[Any], webhook_id: str) -> Webhook:
-    row = found.mappings().one_or_none()
+def _one(result: sa.Result[Any], webhook_id: str) -> Webhook:
+    row = result.mappings().one_or_none()
     if row is None:
         raise UnknownWebhookError(webhook_id)
     return Webhook(**row)

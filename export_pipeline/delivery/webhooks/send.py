@@ -168,8 +168,8 @@ def send_test(engine: sa.Engine, settings: Settings, webhook: Webhook) -> rows.D
     claimed = rows.claim(engine, only=delivery_id)
     if claimed is not None:  # else a sender was faster
         deliver(engine, settings, *claimed)
-    found = rows.find_deliveries(engine, [webhook.id])
-    for delivery in found:
+    sent = rows.find_deliveries(engine, [webhook.id])
+    for delivery in sent:
         if delivery.id == delivery_id:
             return delivery
     raise LedgerError(f"The test {delivery_id} of webhook {webhook.id} was deleted meanwhile.")

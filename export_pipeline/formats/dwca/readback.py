@@ -90,8 +90,8 @@ class _Reader:
         """Return the name of each column, without the term's address; "" for the key."""
         names = {int(field.attrib["index"]): field.attrib["term"].rpartition("/")[2]
                  for field in file.findall(f"{_TEXT}field") if "index" in field.attrib}  # fmt: skip
-        found = file.find(f"{_TEXT}{key}")
-        if found is None or int(found.attrib["index"]) != 0:
+        key_field = file.find(f"{_TEXT}{key}")
+        if key_field is None or int(key_field.attrib["index"]) != 0:
             raise ValueError(f"meta.xml: {key} is not the first column")
         return ["", *(names[index] for index in range(1, len(names) + 1))]
 

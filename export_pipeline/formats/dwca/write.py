@@ -115,8 +115,8 @@ def _media_lines(layout: Layout, name: str, terms: Sequence[str], changed: Chang
 
 
 def _pictures(text: str | None) -> list[dict[str, Any]]:
-    found = orjson.loads(text) if text else []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    pictures = orjson.loads(text) if text else []
+    return [each for each in pictures if isinstance(each, dict)] if isinstance(pictures, list) else []
 
 
 def _flat(value: Any, changed: Changed) -> str:

@@ -142,14 +142,14 @@ class _ByteSearch:
     """
 
     def __init__(self) -> None:
-        self._opens = self._found = self._other = np.empty(0, np.bool_)
+        self._opens = self._matches = self._other = np.empty(0, np.bool_)
         self._data = np.empty(0, np.uint8)
         self._size = 0
 
     def begin(self, data: Bytes, size: int) -> None:
         """Start to search the first `size` bytes of new data."""
         if len(self._opens) < size:
-            self._opens, self._found, self._other = (np.empty(size + size // 4, np.bool_) for _ in range(3))
+            self._opens, self._matches, self._other = (np.empty(size + size // 4, np.bool_) for _ in range(3))
         self._data, self._size = data, size
         np.equal(data[:size], ord("<"), out=self._opens[:size])
 
@@ -164,7 +164,7 @@ class _ByteSearch:
         return np.flatnonzero(np.logical_and(closing, other, out=closing))
 
     def _after_open(self, name: int) -> Bools:
-        matches = np.equal(self._data[1 : self._size + 1], name, out=self._found[: self._size])
+        matches = np.equal(self._data[1 : self._size + 1], name, out=self._matches[: self._size])
         return np.logical_and(matches, self._opens[: self._size], out=matches)
 
 

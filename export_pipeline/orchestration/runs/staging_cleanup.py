@@ -35,14 +35,14 @@ def clean_staging(
         dry_run: Remove nothing.
         until: Deadline on the clock of `time.monotonic`. The next call continues.
     """
-    found = [path for path in folder.iterdir() if _is_staged(path)] if folder.is_dir() else []
-    if not found:
+    staged = [path for path in folder.iterdir() if _is_staged(path)] if folder.is_dir() else []
+    if not staged:
         return {}
-    ids = [path.name.removesuffix(".lock") for path in found]
+    ids = [path.name.removesuffix(".lock") for path in staged]
     records = instance.get_run_records(dg.RunsFilter(run_ids=ids))
     runs = {record.dagster_run.run_id: record.dagster_run for record in records}
     removed: dict[str, int] = {}
-    for path, run_id in zip(found, ids, strict=True):
+    for path, run_id in zip(staged, ids, strict=True):
         if time.monotonic() >= until:
             return removed
         run = runs.get(run_id)

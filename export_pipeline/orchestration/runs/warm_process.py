@@ -121,13 +121,13 @@ class WarmProcess:
 
 def sources() -> Sources:
     """Return the current state of this package's files, the datasets' files and the `.env` file."""
-    found = {_state(Path(".env").absolute())}
+    states = {_state(Path(".env").absolute())}
     own = own_project()
     for root in (_PACKAGE, own / "defs") if own else (_PACKAGE,):
         for folder, folders, files in os.walk(root):
             folders[:] = [name for name in folders if name != "__pycache__"]
-            found.update(_state(Path(folder, name)) for name in files)
-    return frozenset(found)
+            states.update(_state(Path(folder, name)) for name in files)
+    return frozenset(states)
 
 
 def _state(file: Path) -> tuple[str, int, int]:

@@ -94,6 +94,6 @@ def _is_known(instance: dg.DagsterInstance, job: Job) -> bool:
     """Return whether Dagster has a materialization of a job's file."""
     since = (job.created_at - _EARLIER).timestamp()
     of_asset = dg.AssetRecordsFilter(_asset_key(job), after_timestamp=since)
-    found = instance.fetch_materializations(of_asset, limit=_LOOKED_AT).records
-    made = (record.asset_materialization for record in found)
+    known = instance.fetch_materializations(of_asset, limit=_LOOKED_AT).records
+    made = (record.asset_materialization for record in known)
     return any(one and "key" in one.metadata and one.metadata["key"].value == job.file_key for one in made)

@@ -67,7 +67,7 @@ class Catalogue:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = ref(snapshot)
-        self._found: dict[str, LiveTable] = {}
+        self._live: dict[str, LiveTable] = {}
         self._names: dict[str | None, frozenset[str]] = {}
         self._orders: dict[str, TypeOrder] = {}
 
@@ -91,9 +91,9 @@ class Catalogue:
         Raises:
             MissingError: No table has this name, or more than one.
         """
-        if name not in self._found:
-            self._found[name] = self._look_up(name)
-        return self._found[name]
+        if name not in self._live:
+            self._live[name] = self._look_up(name)
+        return self._live[name]
 
     def type_order(self, name: str) -> TypeOrder:
         """Return the sort order of a PostgreSQL type, named as in `Stored.type_name`."""

@@ -50,18 +50,18 @@ def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
 
 def recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
     """Return the mail addresses of each scope, in code point order; an empty list where there are none."""
-    found: dict[str, list[str]] = {scope: [] for scope in scopes(snapshot, declared)}
+    by_scope: dict[str, list[str]] = {scope: [] for scope in scopes(snapshot, declared)}
     if declared.recipients is None:
-        return found
+        return by_scope
     live = Catalogue.of(snapshot).table(declared.recipients.table)
     names = (declared.recipients.scope, declared.recipients.address)
     for name in names:
         live.column(name)
     select = sa.select(*(live.clause.c[name] for name in names)).select_from(live.clause)
     for row in snapshot.rows(select.distinct(), _COLUMNS):
-        if row["id"] in found and row["name"] and row["name"].strip():
-            found[row["id"]].append(row["name"].strip())
-    return {scope: sorted(set(addresses)) for scope, addresses in found.items()}
+        if row["id"] in by_scope and row["name"] and row["name"].strip():
+            by_scope[row["id"]].append(row["name"].strip())
+    return {scope: sorted(set(addresses)) for scope, addresses in by_scope.items()}
 
 
 def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:

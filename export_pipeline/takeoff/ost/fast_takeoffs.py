@@ -101,17 +101,17 @@ def pieces(chunk: bytes) -> list[bytes | Run]:
     spans = [span for span in changes.reshape(-1, 2).tolist() if span[1] - span[0] >= _FEWEST]
     if not spans:
         return [chunk]
-    found: list[bytes | Run] = []
+    parts: list[bytes | Run] = []
     at = 0
     marks = _bools(ordinary)
     read = _read(data, edges[:-1][marks], edges[1:][marks])
     rank = np.concatenate(([0], np.cumsum(marks)))
     for begin, end in spans:
-        found.append(chunk[at : edges[begin]])
-        found.append(read.part(int(rank[begin]), int(rank[end])))
+        parts.append(chunk[at : edges[begin]])
+        parts.append(read.part(int(rank[begin]), int(rank[end])))
         at = int(edges[end])
-    found.append(chunk[at:])
-    return found
+    parts.append(chunk[at:])
+    return parts
 
 
 def _read(data: Bytes, begins: Ints, ends: Ints) -> Run:

@@ -172,11 +172,11 @@ class Pages:
         if agreed:
             done.changed["none, the scale of the page's measurements instead", "Scale"] += len(agreed)
         for index in sorted(agreed)[:CAP]:
-            row, found = self._rows[index], agreed[index]
+            row, of_page = self._rows[index], agreed[index]
             done.warnings.append(
                 f"Page {row.get('page_number')} of {row.get('document') or 'its document'} has no scale; the "
-                f"file has the {found.scale:g} pixels per foot that follow from its quantities "
-                f"({found.measurements} measurements)."
+                f"file has the {of_page.scale:g} pixels per foot that follow from its quantities "
+                f"({of_page.measurements} measurements)."
             )
         if len(agreed) > CAP:
             done.warnings.append(f"{len(agreed) - CAP} more pages have the scale of their quantities.")

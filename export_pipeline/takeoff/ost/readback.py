@@ -67,7 +67,7 @@ class Reader:
     """Follows the parser through a file. Its methods are the parser's callbacks."""
 
     def __init__(self) -> None:
-        self._found = Inspection()
+        self._inspection = Inspection()
         self._stack: list[str] = []
         self._places: list[int] = []
         self._uids: dict[str, set[int]] = {}
@@ -96,8 +96,8 @@ class Reader:
 
     def problem(self, rule: str, where: str, message: str) -> None:
         """Record a problem; those after the first MOST_PROBLEMS are dropped."""
-        if len(self._found.problems) < MOST_PROBLEMS:
-            self._found.problems.append(Problem(rule, where, message))
+        if len(self._inspection.problems) < MOST_PROBLEMS:
+            self._inspection.problems.append(Problem(rule, where, message))
 
     def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         """Report an XML declaration, which the format does not have."""
@@ -321,7 +321,7 @@ class Reader:
             if not NUMBER.fullmatch(attributes.get(key, "")):
                 self.problem("number", where, f"{key} is {attributes.get(key)!r}; it must be a plain number.")
             elif key == "Quantity1":
-                self._found.quantity += float(attributes[key])
+                self._inspection.quantity += float(attributes[key])
 
     def _takeoff(self, attributes: dict[str, str]) -> None:
         """Check one takeoff. There can be millions, so the required attributes are read directly."""
@@ -388,9 +388,9 @@ class Reader:
             known = uid in takeoffs if of_takeoffs else uid in self._uids.get(target, ())
             if not known:
                 self.problem("reference", where, f"{key} {uid} is not in {target}.")
-        self._found.measurements = numbers[:1].size + int((np.diff(numbers) != 0).sum())
-        self._found.quantities = {uid: each.quantity() for uid, each in self._conditions.items()}
-        return self._found
+        self._inspection.measurements = numbers[:1].size + int((np.diff(numbers) != 0).sum())
+        self._inspection.quantities = {uid: each.quantity() for uid, each in self._conditions.items()}
+        return self._inspection
 
 
 def _among(values: Ints, known: Ints) -> npt.NDArray[np.bool_]:

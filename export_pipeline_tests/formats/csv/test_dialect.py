@@ -73,15 +73,15 @@ def test_every_dialect_comes_back(options: dict[str, Any], rows: list[tuple[Any,
     assert data.startswith(BOM) == options["bom"]
     text = data.decode("utf-8-sig")
     delimiter = DELIMITERS[options["delimiter"]]
-    header, *found = stdlib_csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    header, *read = stdlib_csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     assert header == [guarded(column.header) for column in COLUMNS]
-    assert len(found) == len(rows) == done.rows
+    assert len(read) == len(rows) == done.rows
 
     def number(cell: str) -> str:
         assert not options["decimal_comma"] or "." not in cell
         return cell.replace(",", ".") if options["decimal_comma"] else cell
 
-    for cells, (t, n, d, m, f, on) in zip(found, rows, strict=True):
+    for cells, (t, n, d, m, f, on) in zip(read, rows, strict=True):
         assert cells[0] == ("N/A" if t is None else guarded(t))
         assert cells[1] == ("" if n is None else str(n))
         assert (None if cells[2] == "-" else Decimal(number(cells[2]))) == d
@@ -137,10 +137,10 @@ def test_guards_hold_with_every_delimiter() -> None:
     rows = [(text,) for text in ("=1;2", "+a|b", "-x,y", "@a\tb", " =1", "a=b", "\t1", "\u3000=1")]
     for name, delimiter in DELIMITERS.items():
         data, done = rendered("csv", typed((Column("t", "T", Kind.TEXT),), rows), delimiter=name)
-        found = list(
+        read = list(
             stdlib_csv.reader(io.StringIO(data.decode(), newline=""), strict=True, delimiter=delimiter)
         )
-        assert found[1:] == [["'" + text] if text != "a=b" else [text] for (text,) in rows]
+        assert read[1:] == [["'" + text] if text != "a=b" else [text] for (text,) in rows]
         assert sum(done.changed.values()) == 7
 
 
@@ -158,8 +158,8 @@ def test_wide_decimals_and_the_ends_of_integers(tmp_path: Path) -> None:
         (Decimal(0), Decimal("-0.0049"), 0, Decimal(0)),
     ]
     data, done = rendered("csv", typed(columns, rows))
-    _, *found = stdlib_csv.reader(io.StringIO(data.decode()))
-    assert found == [
+    _, *read = stdlib_csv.reader(io.StringIO(data.decode()))
+    assert read == [
         [str(wide), "1" + "0" * 39 + ".00", f"{2**63 - 1}.0", "0." + "0" * 37 + "1"],
         ["0.00000000000000000001", "-0.01", f"{-(2**63)}.0", "-0.5"],
         ["0", "0.00", "0.0", "0"],
@@ -183,10 +183,10 @@ def test_other_readers_find_the_decimal_comma(tmp_path: Path, quoting: str) -> N
     )
     file = tmp_path / "a.csv"
     file.write_bytes(data)
-    found = duckdb.sql(
+    read = duckdb.sql(
         f"FROM read_csv('{file}', delim=';', decimal_separator=',', types={{'D': 'DECIMAL(9,4)'}})"
     ).fetchall()
-    assert found == rows
+    assert read == rows
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ def read(data: bytes) -> list[list[str]]:
 @given(st.lists(st.tuples(st.none() | ANY_TEXT, st.none() | st.integers(-(2**63), 2**63 - 1)), max_size=12))
 def test_every_cell_comes_back(rows: list[tuple[str | None, int | None]]) -> None:
     data, done = rendered("csv", table((TEXT, NUMBER), rows))
-    header, *found = read(data)
+    header, *lines = read(data)
     assert header == ["Text", "Number"]
     texts = guard_formulas(table((TEXT,), [(t,) for t, _ in rows]).arrow()["t"].combine_chunks())[
         0
     ].to_pylist()
-    assert found == [[t or "", "" if n is None else str(n)] for t, (_, n) in zip(texts, rows, strict=True)]
+    assert lines == [[t or "", "" if n is None else str(n)] for t, (_, n) in zip(texts, rows, strict=True)]
     assert done.rows == len(rows)
     assert data.count(b"\n") == data.count(b"\r\n") + sum(
         (t or "").count("\n") - (t or "").count("\r\n") for t in texts
@@ -44,8 +44,8 @@ def test_a_missing_value_is_not_an_empty_text(tmp_path: Path) -> None:
     assert data == b'Text,Number\r\n,1\r\n"",2\r\nx,\r\n'
     file = tmp_path / "a.csv"
     file.write_bytes(data)
-    found = duckdb.sql(f"FROM read_csv('{file}', quote='\"', allow_quoted_nulls=false)").fetchall()
-    assert found == [(None, 1), ("", 2), ("x", None)]
+    rows = duckdb.sql(f"FROM read_csv('{file}', quote='\"', allow_quoted_nulls=false)").fetchall()
+    assert rows == [(None, 1), ("", 2), ("x", None)]
 
 
 def test_a_header_that_looks_like_a_formula_gets_an_apostrophe() -> None:

@@ -77,9 +77,9 @@ def test_another_reader_finds_occurrences_and_their_pictures(write: Callable[...
         assert archive.descriptor.core.type == "http://rs.tdwg.org/dwc/terms/Occurrence"
         assert archive.metadata.find("dataset/title").text == "A <b> & c"
         assert archive.metadata.find("dataset/creator/organizationName").text == "Moths & Co"
-        found = archive.rows
-        assert [row.id for row in found] == [f"urn:x:{n}" for n in range(5)]
-        first = found[0].data
+        cores = archive.rows
+        assert [row.id for row in cores] == [f"urn:x:{n}" for n in range(5)]
+        first = cores[0].data
         assert first[qualname("scientificName")] == 'Noctua "pronuba"'
         assert first[qualname("locality")] == "Trap A by the pond"
         assert first[qualname("decimalLatitude")] == "45.5"
@@ -87,7 +87,7 @@ def test_another_reader_finds_occurrences_and_their_pictures(write: Callable[...
             "https://creativecommons.org/licenses/by/4.0"
         )
         assert "score" not in {key.rpartition("/")[2] for key in first}
-        pictures = [row.extensions for row in found]
+        pictures = [row.extensions for row in cores]
         assert [len(each) for each in pictures] == [1, 1, 1, 0, 1]
         assert pictures[0][0].rowtype == MULTIMEDIA
         assert pictures[0][0].data["http://purl.org/dc/terms/identifier"] == "https://m/1.jpg"

@@ -51,13 +51,13 @@ NOT_LINKS = (
 
 def linked(path: Path, sheet: str = "S") -> dict[str, str]:
     """The address of each linked cell."""
-    found = {}
+    links = {}
     for row in openpyxl.load_workbook(path)[sheet].iter_rows():
         for cell in row:
             if cell.hyperlink is not None and cell.hyperlink.target:
                 fragment = f"#{cell.hyperlink.location}" if cell.hyperlink.location else ""
-                found[cell.value] = cell.hyperlink.target + fragment
-    return found
+                links[cell.value] = cell.hyperlink.target + fragment
+    return links
 
 
 def test_only_web_and_mail_addresses_are_links(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ FAULTS = {
 @pytest.mark.parametrize("problem", FAULTS)
 def test_each_fault_is_found(problem: str, sound: Path) -> None:
     facts = read_back(changed(sound, SHEET, FAULTS[problem]))
-    assert any(problem in found for found in facts.problems), facts.problems
+    assert any(problem in text for text in facts.problems), facts.problems
 
 
 def test_a_workbook_of_another_kind_does_not_say_where_its_rows_are(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def test_a_plain_workbook_has_its_header_in_row_1_and_nothing_but_rows(tmp_path:
     )
     write(layout(section), tmp_path / "b.xlsx", {"layout": "plain"})
     sheet = openpyxl.load_workbook(tmp_path / "b.xlsx").worksheets[0]
-    found = [list(row) for row in sheet.iter_rows(values_only=True)]
-    assert found == [["N", "At (UTC)"], [1, at.replace(tzinfo=None)], [2, at.replace(tzinfo=None)]]
+    cells = [list(row) for row in sheet.iter_rows(values_only=True)]
+    assert cells == [["N", "At (UTC)"], [1, at.replace(tzinfo=None)], [2, at.replace(tzinfo=None)]]
     assert sheet.freeze_panes == "A2"
     assert read_back(tmp_path / "b.xlsx") == FileFacts(2, {"n": 3.0})
 

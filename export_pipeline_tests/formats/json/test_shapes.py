@@ -60,7 +60,7 @@ def as_lines(rows: Table) -> bytes:
     return rendered("json", rows, shape="lines")[0]
 
 
-def found_in(data: bytes) -> list[dict[str, Any]]:
+def parse(data: bytes) -> list[dict[str, Any]]:
     if data.startswith((b"[", b'{"the rows"')):
         value = stdlib_json.loads(data, parse_float=Decimal)
         return value["the rows"] if isinstance(value, dict) else value
@@ -80,9 +80,9 @@ def test_every_shape_comes_back(
     tmp_path: Path, shape: Callable[[Table], bytes], rows: list[tuple[Any, ...]]
 ) -> None:
     data = shape(typed(rows))
-    found = found_in(data)
-    assert len(found) == len(rows)
-    for row, (text, number, decimal, any_json, at, wall) in zip(found, rows, strict=True):
+    parsed = parse(data)
+    assert len(parsed) == len(rows)
+    for row, (text, number, decimal, any_json, at, wall) in zip(parsed, rows, strict=True):
         assert (row["text"], row["id"], row['odd "key"\n']) == (text, number, decimal)
         assert (row["at"] and datetime.fromisoformat(row["at"])) == at
         assert row["at"] is None or row["at"][-6:] in ("+01:00", "+02:00")

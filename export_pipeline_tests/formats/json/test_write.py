@@ -53,10 +53,10 @@ def strictly(data: bytes) -> Any:
 @given(ROWS)
 def test_every_cell_comes_back(rows: list[tuple[Any, ...]]) -> None:
     data, done = rendered("json", table(COLUMNS, rows))
-    found = strictly(data)
-    assert len(found) == done.rows == len(rows)
+    document = strictly(data)
+    assert len(document) == done.rows == len(rows)
     strange = 0
-    for row, (text, number, ratio, yes, price, at) in zip(found, rows, strict=True):
+    for row, (text, number, ratio, yes, price, at) in zip(document, rows, strict=True):
         assert list(row) == [column.name for column in COLUMNS]
         assert (row["text"], row["number"], row["yes"]) == (text, number, yes)
         if ratio is not None and not math.isfinite(ratio):
@@ -74,10 +74,10 @@ def test_children_lie_in_their_parents(counts: list[int]) -> None:
     children = [(owner, n) for owner, count in enumerate(counts) for n in range(count)]
     child = table((Column("of", "Of", Kind.INTEGER), Column("n", "N", Kind.INTEGER)), children)
     data, done = rendered("json", child, {"a": 1, "parents": NestedTable(parent, "children", child, counts)})
-    found = strictly(data)["parents"]
-    assert [row["id"] for row in found] == list(range(len(counts)))
-    assert [(c["of"], c["n"]) for row in found for c in row["children"]] == children
-    assert [len(row["children"]) for row in found] == counts
+    parents = strictly(data)["parents"]
+    assert [row["id"] for row in parents] == list(range(len(counts)))
+    assert [(c["of"], c["n"]) for row in parents for c in row["children"]] == children
+    assert [len(row["children"]) for row in parents] == counts
     assert done.rows == len(children)
 
 
@@ -85,8 +85,8 @@ def test_json_cells_are_embedded_or_said_to_be_none() -> None:
     column = Column("g", "G", Kind.JSON)
     cells = ['{"x": 1.10, "y": [1e3]}', "null", "", "{broken", "NaN", None, '{"a":\n1}', "1 2", '"\\ud800"']
     data, done = rendered("json", table((column,), [(cell,) for cell in cells]))
-    found = [row["g"] for row in stdlib_json.loads(data)]
-    assert found == [
+    values = [row["g"] for row in stdlib_json.loads(data)]
+    assert values == [
         {"x": 1.1, "y": [1000.0]},
         None,
         "",
@@ -121,10 +121,10 @@ _OBJECTS = st.lists(st.tuples(st.sampled_from(['"a"', '"b" ', "c"]), _SCALARS), 
 )
 def test_only_json_is_embedded(cells: list[str | None]) -> None:
     data, done = rendered("json", table((Column("g", "G", Kind.JSON),), [(cell,) for cell in cells]))
-    found = [row["g"] for row in stdlib_json.loads(data)]
+    values = [row["g"] for row in stdlib_json.loads(data)]
     valid = is_valid_json(pa.array(cells, pa.string())).to_pylist()
-    wanted = [stdlib_json.loads(c) if yes and c else c for c, yes in zip(cells, valid, strict=True)]
-    assert found == wanted
+    expected = [stdlib_json.loads(c) if yes and c else c for c, yes in zip(cells, valid, strict=True)]
+    assert values == expected
     assert done.changed[NO_JSON, "g"] == sum(
         c is not None and not yes for c, yes in zip(cells, valid, strict=True)
     )
@@ -146,11 +146,11 @@ def test_a_takeoff_document_nests_measurements_in_conditions(tmp_path: Path) -> 
         "json", application.layout(project).main, application.layout(project, include_details=False).document
     )
     application.close()
-    found = strictly(data)
-    assert list(found) == ["exportInfo", "project", "summary", "pages", "conditions"]
-    assert found["project"]["name"] == 'P \u2028 "quoted"'
-    assert found["summary"]["totalMeasurements"] == 2 == done.rows
-    first, second = found["conditions"]
+    document = strictly(data)
+    assert list(document) == ["exportInfo", "project", "summary", "pages", "conditions"]
+    assert document["project"]["name"] == 'P \u2028 "quoted"'
+    assert document["summary"]["totalMeasurements"] == 2 == done.rows
+    first, second = document["conditions"]
     assert (first["id"], first["measurementType"], first["category"]) == (full, "area", "X")
     assert float(first["totalQuantity"]) == 0.1 + 0.2
     assert (first["totalCost"], first["unitCost"]) == (Decimal("12.3"), 41)

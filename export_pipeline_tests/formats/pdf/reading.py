@@ -71,10 +71,10 @@ def check(path: Path) -> None:
 
 def poppler(path: Path, *options: str) -> str:
     """The text poppler finds, without the marks of direction it adds."""
-    found = subprocess.run(
+    output = subprocess.run(
         [require_tool("pdftotext"), *options, path, "-"], capture_output=True, text=True, check=True
     )
-    return re.sub("[\u200e\u200f\u202a-\u202e]", "", found.stdout)
+    return re.sub("[\u200e\u200f\u202a-\u202e]", "", output.stdout)
 
 
 def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
@@ -97,7 +97,7 @@ def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
 
 def rows(source: Path | bytes) -> list[str]:
     """The text of every row marked in a file, its cells' lines end to end."""
-    found: list[str] = []
+    lines: list[str] = []
     with pikepdf.open(source if isinstance(source, Path) else io.BytesIO(source)) as file:
         for page in file.pages:
             marks: list[str] = []
@@ -105,12 +105,12 @@ def rows(source: Path | bytes) -> list[str]:
                 if kind == "mark":
                     marks.append(value)
                     if value == "/Row":
-                        found.append("")
+                        lines.append("")
                 elif kind == "end":
                     marks.pop()
                 elif {"/Row", "/RowGoesOn"} & set(marks):
-                    found[-1] += value
-    return found
+                    lines[-1] += value
+    return lines
 
 
 @lru_cache  # every page has the same fonts

@@ -61,8 +61,8 @@ def test_floats_without_digits_say_every_digit(values: list[float]) -> None:
     for value, text in zip(
         values, texts(Column("f", "F", Kind.FLOAT), pa.array(values, pa.float64())), strict=True
     ):
-        said = float(text.replace(",", ""))
-        assert said == value or (said != said and value != value)
+        number = float(text.replace(",", ""))
+        assert number == value or (number != number and value != value)
 
 
 @given(st.lists(st.floats(-1e15, 1e15), max_size=20), st.integers(0, 6))

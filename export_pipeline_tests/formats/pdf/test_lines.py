@@ -23,9 +23,9 @@ def lines(cells: list[str], limit: int) -> tuple[list[list[str]], list[list[int]
     """The lines of cells no wider than `limit` EM units, as text, and their widths."""
     glyphs = SETTER.encode(strings(cells), "Cells")
     broken = SETTER.wrap(glyphs, 1000, limit)
-    said = [SETTER.regular.glyphs[cid].text for cid in broken.cids.tolist()]
+    texts = [SETTER.regular.glyphs[cid].text for cid in broken.cids.tolist()]
     bounds, first = broken.bounds.tolist(), broken.first.tolist()
-    joined = ["".join(said[low:high]) for low, high in pairwise(bounds)]
+    joined = ["".join(texts[low:high]) for low, high in pairwise(bounds)]
     each = list(pairwise(first))
     return [joined[low:high] for low, high in each], [broken.widths[low:high].tolist() for low, high in each]
 
@@ -120,9 +120,9 @@ def test_any_text_has_glyphs_that_say_it(cells: list[str]) -> None:
     font = SETTER.regular
     control = "\N{REPLACEMENT CHARACTER}"
     for cell, low, high in zip(cells, glyphs.starts.tolist(), glyphs.starts.tolist()[1:], strict=False):
-        said = "".join(font.glyphs[cid].text for cid in glyphs.cids[low:high].tolist() if cid != NEWLINE)
-        if not bidi_levels(cell)[0] and said.replace(control, "") == said:
+        text = "".join(font.glyphs[cid].text for cid in glyphs.cids[low:high].tolist() if cid != NEWLINE)
+        if not bidi_levels(cell)[0] and text.replace(control, "") == text:
             kept = cell.translate(dict.fromkeys(map(ord, "\n\r\x0b\x0c\x85\u2028\u2029")))
             if not any(level for piece in cell.splitlines() for level in bidi_levels(piece)[1]):
-                assert said == kept
+                assert text == kept
     assert np.all(np.diff(glyphs.starts) >= 0)

@@ -259,18 +259,18 @@ def test_damage_to_a_long_file_is_a_problem(sound: Path, tmp_path: Path) -> None
 )
 def test_printed_numbers_are_added_exactly(values: list[Decimal | None], currency: str) -> None:
     unicode = {code: chr(code) for code in range(0x20, 0x3000)}
-    found = PrintedSum()
+    printed = PrintedSum()
     for value in values:
         text = "N/A" if value is None else f"{'-' if value < 0 else ''}{currency}{abs(value):,}"
-        found.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
-    assert found.total() == sum(value for value in values if value is not None)
-    assert found.unmapped == 0
+        printed.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
+    assert printed.total() == sum(value for value in values if value is not None)
+    assert printed.unmapped == 0
 
 
 def test_numbers_with_exponents_and_codes_without_meaning() -> None:
     unicode = {ord(character): character for character in "0123456789.e-+,"}
-    found = PrintedSum()
+    printed = PrintedSum()
     for text in ("1e-07", "-2.5e+3", "1,000", "\u2603"):
-        found.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
-    assert found.total() == Decimal("-1499.9999999")
-    assert found.unmapped == 1
+        printed.add(True, text.encode("utf-16-be").hex().upper().encode(), unicode)
+    assert printed.total() == Decimal("-1499.9999999")
+    assert printed.unmapped == 1

@@ -65,11 +65,11 @@ def test_columns_that_do_not_fit_go_across_in_bands_that_say_which_they_are(
     for number, page in enumerate(pages, 1):
         assert f"Page {number} of {len(pages)}" in page
         first, last = bands[number - 1]
-        shown = {int(found) for found in re.findall(r"Header(\d+)", page)}
+        shown = {int(digits) for digits in re.findall(r"Header(\d+)", page)}
         assert shown == set(range(max(first - 1, 1), last))
         # The key stands before every row of every band.
-        keys = {int(found) for found in re.findall(r"^(\d+) (?:cell|N/A)", page, re.MULTILINE)}
-        assert keys >= {int(found) for found in re.findall(r"cell-\d+-of-(\d+)", page)}
+        keys = {int(digits) for digits in re.findall(r"^(\d+) (?:cell|N/A)", page, re.MULTILINE)}
+        assert keys >= {int(digits) for digits in re.findall(r"cell-\d+-of-(\d+)", page)}
     text = "".join(pages)
     assert len(set(re.findall(r"cell-\d+-of-\d+", text))) == text.count("cell-")
     assert text.count("cell-") + text.count("N/A") == 130 * (count - 1)
@@ -88,16 +88,16 @@ def test_two_wide_tables_do_not_share_their_bands(tmp_path: Path) -> None:
     sections = (Section("a", "First", wide(20, 5)), Section("b", "Second", wide(45, 5), counts=True))
     write(path, layout(*sections, Section("c", "Third", wide(3, 5))))
     check(path)
-    assert rows(path) == ["".join(found) for found in _band_texts(path)]
+    assert rows(path) == ["".join(texts) for texts in _band_texts(path)]
 
 
 def _band_texts(path: Path) -> list[list[str]]:
     """The cells of the counting table's first band."""
     with pikepdf.open(path) as file:
         last = max(
-            int(found[2])
+            int(columns[2])
             for page in poppler(path).split("\f")
-            if (found := re.search(r"Columns (1)-(\d+) of 45", page))
+            if (columns := re.search(r"Columns (1)-(\d+) of 45", page))
         )
         assert len(file.pages) > 3
     return [
@@ -194,8 +194,8 @@ def test_patterns_print_what_python_prints(
         if local and zone and local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
             continue
         expected.append(text)
-    found = cells(column, moments)
-    assert [text for text in found if not re.search(r" [+-]\d\d:\d\d$", text)] == expected
+    texts = cells(column, moments)
+    assert [text for text in texts if not re.search(r" [+-]\d\d:\d\d$", text)] == expected
     days = Column("d", "D", Kind.DATE, pattern=pattern, null="?")
     dates = [moment and moment.date() for moment in moments]
     result = print_cells(days, pa.array(dates, pa.date32())).strings
@@ -283,8 +283,8 @@ def test_ids_are_never_broken_for_a_free_text_with_a_declared_width(tmp_path: Pa
         "more": ["A remark that is as long as a remark can be before somebody stops reading it"] * 20,
     }
     write(path, layout(Section("t", "T", Table.of("t", columns, pa.table(data)), counts=True)))
-    found = poppler(path, "-raw")
-    assert all(value in found for name in ("id", "order") for value in data[name])
+    text = poppler(path, "-raw")
+    assert all(value in text for name in ("id", "order") for value in data[name])
 
 
 def test_a_declared_width_is_a_maximum(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def violations(path: Path) -> list[str]:
 
 def texts(path: Path) -> dict[tuple[tuple[int, int], int], str]:
     """The text of every mark, by page object and number."""
-    found: dict[tuple[tuple[int, int], int], str] = {}
+    marked: dict[tuple[tuple[int, int], int], str] = {}
     with pikepdf.open(path) as file:
         for one in file.pages:
             numbers = [
@@ -57,8 +57,8 @@ def texts(path: Path) -> dict[tuple[tuple[int, int], int], str]:
                     number = next((int(mark) for mark in reversed(marks) if mark is not None), None)
                     if number is not None:
                         key = (one.obj.objgen, number)
-                        found[key] = found.get(key, "") + value
-    return found
+                        marked[key] = marked.get(key, "") + value
+    return marked
 
 
 def tree(path: Path) -> list[Any]:

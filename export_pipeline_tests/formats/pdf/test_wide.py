@@ -71,20 +71,22 @@ def wide(count: int) -> tuple[Table, list[list[str]]]:
     data = {"id": pa.array([f"key{number}" for number in range(ROWS)])}
     for place, column in enumerate(columns[1:]):
         data[column.name] = pa.array([row[place][0] for row in cells], column.arrow_type)
-    said = [[f"key{number}", *(text for _, text in row)] for number, row in enumerate(cells)]
-    return Table.of("w", tuple(columns), pa.table(data), batch_rows=37), said
+    texts = [[f"key{number}", *(text for _, text in row)] for number, row in enumerate(cells)]
+    return Table.of("w", tuple(columns), pa.table(data), batch_rows=37), texts
 
 
 def pages(path: Path) -> Iterator[list[Word]]:
     """The words of every page."""
     pattern = r'<word xMin="([\d.-]+)" yMin="([\d.-]+)" xMax="([\d.-]+)" yMax="([\d.-]+)">(.*?)</word>'
     for page in poppler(path, "-bbox").split("<page ")[1:]:
-        yield [Word(*map(float, found[:4]), html.unescape(found[4])) for found in re.findall(pattern, page)]
+        yield [
+            Word(*map(float, fields[:4]), html.unescape(fields[4])) for fields in re.findall(pattern, page)
+        ]
 
 
 def read(path: Path, columns: tuple[Column, ...]) -> dict[tuple[str, int], str]:
     """The letters of every cell, by the key of its row and the number of its column."""
-    found: dict[tuple[str, int], list[Word]] = defaultdict(list)
+    by_column: dict[tuple[str, int], list[Word]] = defaultdict(list)
     for words in pages(path):
         heads = {int(word.text[1:]): word for word in words if re.fullmatch(r"C\d+", word.text)}
         below = max(head.bottom for head in heads.values())
@@ -93,10 +95,10 @@ def read(path: Path, columns: tuple[Column, ...]) -> dict[tuple[str, int], str]:
         keys = sorted((word.top, word.text) for word in inside if re.fullmatch(r"key\d+", word.text))
         for word in inside:
             key = [text for top, text in keys if top <= word.top + 1][-1]
-            found[key, _column(word, heads, columns)].append(word)
-    for cell in found.values():
+            by_column[key, _column(word, heads, columns)].append(word)
+    for cell in by_column.values():
         cell.sort(key=lambda word: (round(word.top), word.left))
-    return {place: "".join(word.text for word in cell) for place, cell in found.items()}
+    return {place: "".join(word.text for word in cell) for place, cell in by_column.items()}
 
 
 def _column(word: Word, heads: dict[int, Word], columns: tuple[Column, ...]) -> int:
@@ -115,17 +117,17 @@ def _column(word: Word, heads: dict[int, Word], columns: tuple[Column, ...]) -> 
 def test_every_cell_of_a_wide_table_stands_in_its_row_and_under_its_header(
     tmp_path: Path, count: int, bands: int
 ) -> None:
-    table, said = wide(count)
+    table, texts = wide(count)
     path = tmp_path / "wide.pdf"
     write(path, layout(Section("w", "Wide", table, counts=True)), {"page_size": "a4"})
-    found = read(path, table.columns)
+    words = read(path, table.columns)
     expected = {
         (row[0], number): re.sub(r"\s", "", text) if number else row[0] * bands
-        for row in said
+        for row in texts
         for number, text in enumerate(row)
         if text
     }
-    assert found == expected
+    assert words == expected
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def test_other_programs_find_every_script(tmp_path: Path) -> None:
     path = tmp_path / "scripts.pdf"
     write(path, layout(Section("t", "Scripts", texts(SAMPLES), counts=True)))
     check(path)
-    found = squeezed(poppler(path, "-raw"))
-    assert [sample for sample in SAMPLES if squeezed(sample) not in found] == []
+    text = squeezed(poppler(path, "-raw"))
+    assert [sample for sample in SAMPLES if squeezed(sample) not in text] == []
     with pypdfium2.PdfDocument(path) as file:
         seen = file[0].get_textpage().get_text_bounded()
     assert [sample for sample in SAMPLES if sample not in seen] == []
@@ -74,9 +74,9 @@ def test_right_to_left_text_is_found_in_logical_order(tmp_path: Path) -> None:
         seen = unicodedata.normalize("NFC", file[0].get_textpage().get_text_bounded())
     for text in (HEBREW, ARABIC, mixed, "السَّلَامُ"):
         assert unicodedata.normalize("NFC", text) in seen
-    found = poppler(path)
+    printed = poppler(path)
     for word in (*HEBREW.split(), *ARABIC.split()):
-        assert word in found
+        assert word in printed
 
 
 @pytest.mark.slow
@@ -84,20 +84,20 @@ def test_right_to_left_text_is_found_in_logical_order(tmp_path: Path) -> None:
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=12))
 def test_the_file_says_every_character_of_every_cell(cells: list[str]) -> None:
     content = rendered(layout(Section("t", "T", texts(cells), counts=True)))
-    found = rows(content)
-    assert len(found) == len(cells)
+    printed = rows(content)
+    assert len(printed) == len(cells)
     gone = dict.fromkeys(map(ord, "\n\r\x0b\x0c\x85\u2028\u2029"))
-    for cell, said in zip(cells, found, strict=True):
+    for cell, text in zip(cells, printed, strict=True):
         expected = "".join(
             "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") and c != "\t" else c
             for c in cell.translate(gone)
         )
         if any(ord(c) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(c) <= 0xFDEF for c in cell):
-            assert len(said) == len(expected)
+            assert len(text) == len(expected)
         elif not any(any(bidi_levels(piece)[1]) for piece in cell.splitlines()):
-            assert said == expected
+            assert text == expected
         else:
-            assert len(said) == len(expected)
+            assert len(text) == len(expected)
 
 
 def test_hostile_cells_come_out_whole(tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_hostile_cells_come_out_whole(tmp_path: Path) -> None:
         ),
     )
     check(path)
-    found = rows(path)
-    assert len(found) == len(HOSTILE) == result.rows
-    for cell, said in zip(HOSTILE, found, strict=True):
+    printed = rows(path)
+    assert len(printed) == len(HOSTILE) == result.rows
+    for cell, text in zip(HOSTILE, printed, strict=True):
         if cell.isprintable() and not any(bidi_levels(cell)[1]):
-            assert said == cell
+            assert text == cell
     control = "control character printed as \N{REPLACEMENT CHARACTER}"
     assert result.changed[(control, "Text")] == 4
     assert result.changed[(control, "Title")] == 1
@@ -292,9 +292,9 @@ def test_wide_tables_turn_the_page_and_then_go_across_pages(
     assert facts.rows == 50
     assert facts.totals["c1"] == sum(row * 1000 + 1 for row in range(50))
     assert facts.totals.get("c20", 1_226_000.0) == sum(row * 1000 + 20 for row in range(50))
-    found = squeezed(poppler(path, "-raw"))
+    text = squeezed(poppler(path, "-raw"))
     for column in range(0, count, 3):
-        assert f"{column}ofrow49" in found
+        assert f"{column}ofrow49" in text
     with pypdfium2.PdfDocument(path) as file:
         for page in file:
             edge = page.get_width() - 46 + 1

@@ -218,10 +218,10 @@ def embeddable(text: str) -> bool:
     if deepest > 1000:
         return False
     try:
-        found = json.loads(text, parse_float=float, parse_constant=_no_constant)
+        value = json.loads(text, parse_float=float, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return False
-    return not _beyond(found)
+    return not _beyond(value)
 
 
 def _beyond(value: Any) -> bool:
@@ -262,13 +262,13 @@ def json_cell(column: Given, value: Any, units: bool, changed: Changed) -> Any:
     return value
 
 
-def json_read(column: Given, found: Any) -> Any:
+def json_read(column: Given, value: Any) -> Any:
     """The result of `pairs`, in the same form."""
-    if isinstance(found, _Number) and column.kind in ("float", "percent"):
-        return ("number", float(found), math.copysign(1, float(found)))
-    if isinstance(found, _Number) and column.kind in NUMBERS:
-        return ("exact", Decimal(found))
-    return found
+    if isinstance(value, _Number) and column.kind in ("float", "percent"):
+        return ("number", float(value), math.copysign(1, float(value)))
+    if isinstance(value, _Number) and column.kind in NUMBERS:
+        return ("exact", Decimal(value))
+    return value
 
 
 def significant(value: Any) -> int:

@@ -170,10 +170,10 @@ def _columns(draw: st.DrawFn, dialect: str, rows: int, count: int, kinds: Sequen
             spec["header"] = header
         word, cells, more = draw(_of_kind(dialect, kind))
         spec |= more
-        found = draw(
+        drawn = draw(
             st.lists(values.mostly(cells, st.just(values.MISSING)) | cells, min_size=rows, max_size=rows)
         )
-        made.append(Given(spec, word, found))
+        made.append(Given(spec, word, drawn))
     return made
 
 
@@ -244,8 +244,8 @@ def samples(draw: st.DrawFn, dialect: str, most_columns: int = 30, kinds: Sequen
     count = draw(st.integers(1, most_columns))
     columns = draw(_columns(dialect, rows, count, kinds))
     for index, column in enumerate(list(columns)[: max(0, most_columns - count)]):
-        if draw(st.integers(0, 3)) == 0 and (found := _computed(column, f"made_{index}")):
-            columns.append(found)
+        if draw(st.integers(0, 3)) == 0 and (computed := _computed(column, f"made_{index}")):
+            columns.append(computed)
     options = draw(
         st.fixed_dictionaries(
             {},

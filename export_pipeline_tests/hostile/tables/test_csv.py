@@ -64,7 +64,7 @@ def check_csv(made: Exported) -> None:
         data = data[3:]
     text, delimiter = data.decode("utf-8"), DELIMITERS[options.get("csv_delimiter", "comma")]
     comma = bool(options.get("csv_decimal_comma"))
-    head, *found = _fields(text, delimiter)
+    head, *rows = _fields(text, delimiter)
     changed: Changed = Counter()
     heads = []
     for column in sample.columns:
@@ -74,8 +74,8 @@ def check_csv(made: Exported) -> None:
             above = f"'{above}"
         heads.append(above)
     assert [cell for cell, _ in head] == heads
-    assert len(found) == sample.rows
-    for row, cells in enumerate(found):
+    assert len(rows) == sample.rows
+    for row, cells in enumerate(rows):
         for (column, value), (cell, quoted) in zip(rules.of(sample, row), cells, strict=True):
             null = column.get("null_text", "")
             alone = len(sample.columns) == 1 and null == ""
@@ -83,20 +83,20 @@ def check_csv(made: Exported) -> None:
                 assert cell == null, column
                 assert alone or quoted == bool(set(null) & set(f'"\r\n{delimiter}')), column
                 continue
-            wanted = rules.csv_cell(column, value, options, changed)
+            expected = rules.csv_cell(column, value, options, changed)
             if cell == null and not set(null) & set(f'"\r\n{delimiter}'):
                 assert quoted, column
             if options.get("csv_quoting") == "all":
                 assert quoted
-            if column.kind in ("float", "percent") and cell != wanted:
-                assert rules.as_number(cell, comma) == rules.as_number(wanted, comma), column
-                assert len(cell) <= len(wanted) + 4
+            if column.kind in ("float", "percent") and cell != expected:
+                assert rules.as_number(cell, comma) == rules.as_number(expected, comma), column
+                assert len(cell) <= len(expected) + 4
             else:
-                assert cell == wanted, column
+                assert cell == expected, column
     assert done.changed == changed, (done.changed - changed, changed - done.changed)
     # And so say others.
     csv.field_size_limit(2**30)
-    plain = [[cell for cell, _ in record] for record in (head, *found)]
+    plain = [[cell for cell, _ in record] for record in (head, *rows)]
     assert list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)) == plain
     names = {f"c{i}": "VARCHAR" for i in range(len(heads))}
     with closing(duckdb.connect()) as connection:

@@ -121,32 +121,32 @@ def _excel_time(micros: int, zone: str | None, count: Callable[[str], None]) -> 
 
 
 def _says(
-    found: tuple[str, Any] | None, wanted: tuple[str, Any] | None, count: Callable[[str], None]
+    cell: tuple[str, Any] | None, expected: tuple[str, Any] | None, count: Callable[[str], None]
 ) -> bool:
-    if found is None or wanted is None:
-        return found == wanted or (wanted == ("s", "") and found is None)
-    kind, value = wanted
+    if cell is None or expected is None:
+        return cell == expected or (expected == ("s", "") and cell is None)
+    kind, value = expected
     if kind == "n":
-        return found[0] == "n" and float(found[1]) == float(value)
+        return cell[0] == "n" and float(cell[1]) == float(value)
     if kind == "time":
-        days = Fraction(found[1]) if "E" not in found[1].upper() else Fraction(float(found[1]))
+        days = Fraction(cell[1]) if "E" not in cell[1].upper() else Fraction(float(cell[1]))
         near = round((Fraction(float(days)) - 25_569) * 86_400_000_000)
         if near != value:
             count(LESS_EXACT)
-        return found[0] == "n" and abs(near - value) <= 50
+        return cell[0] == "n" and abs(near - value) <= 50
     if kind == "old":
-        text = found[1] if "." in found[1] else f"{found[1]}.000000"
+        text = cell[1] if "." in cell[1] else f"{cell[1]}.000000"
         cycles = (value < rules.FIRST) - (value > rules.LAST)
         moment = rules.EPOCH.replace(tzinfo=None) + (value + cycles * rules.CYCLE) * rules.MICROSECOND
         rest = moment.isoformat("T", "microseconds")[4:]
-        return found[0] == "s" and text == f"{moment.year - 400 * cycles:04}{rest}"
+        return cell[0] == "s" and text == f"{moment.year - 400 * cycles:04}{rest}"
     if kind == "moved":
-        return found[0] == "s" and found[1].startswith("[see Overflow!")
+        return cell[0] == "s" and cell[1].startswith("[see Overflow!")
     if isinstance(value, Decimal):
-        return found[0] == "s" and Decimal(found[1]) == value
+        return cell[0] == "s" and Decimal(cell[1]) == value
     if kind == "odd":
-        return found[0] == "s" and str(float(found[1])) == str(value)
-    return found == wanted
+        return cell[0] == "s" and str(float(cell[1])) == str(value)
+    return cell == expected
 
 
 def check_excel(made: Exported) -> None:
@@ -174,8 +174,13 @@ def check_excel(made: Exported) -> None:
             def count(reason: str, above: str = rules.header(column)) -> None:
                 changed[reason, above] += 1
 
-            wanted = _excel_cell(column, value, options, count)
-            assert _says(cells.get(letter), wanted, count), (column.spec, value, cells.get(letter), wanted)
+            expected = _excel_cell(column, value, options, count)
+            assert _says(cells.get(letter), expected, count), (
+                column.spec,
+                value,
+                cells.get(letter),
+                expected,
+            )
     for column in sample.columns:
         if sample.rows and column.get("total") and (reason := _odd_total(column)):
             changed[reason, rules.header(column)] += 1

@@ -28,25 +28,25 @@ def check_json(made: Exported) -> None:
                 lines = []
             if format == "json" and sample.rows == 1:
                 assert lines.pop() == ""
-            found = [rules.pairs(line) for line in lines]
+            rows = [rules.pairs(line) for line in lines]
         else:
             document = rules.pairs(text)
             if shape == "object":
                 ((key, document),) = document
                 assert key == "rows"
-            found = document
+            rows = document
             assert text.count("\n") >= sample.rows
-        assert len(found) == sample.rows
+        assert len(rows) == sample.rows
         changed: Changed = Counter()
-        for row, record in enumerate(found):
+        for row, record in enumerate(rows):
             for (column, value), (key, cell) in zip(rules.of(sample, row), record, strict=True):
                 assert key == column.name
                 assert rules.json_read(column, cell) == rules.json_cell(column, value, units, changed), column
         assert done.changed == changed, format
-        _others_read(path, format, shape, found)
+        _others_read(path, format, shape, rows)
 
 
-def _others_read(path: Path, format: str, shape: str, found: list[Any]) -> None:
+def _others_read(path: Path, format: str, shape: str, rows: list[Any]) -> None:
     """Event by event the same keys come, as often."""
     import ijson
 
@@ -55,9 +55,9 @@ def _others_read(path: Path, format: str, shape: str, found: list[Any]) -> None:
     prefix = "rows.item" if shape == "object" else "item"
     with path.open("rb") as file:
         events = list(ijson.parse(file, use_float=False))
-    assert sum(event == ("start_map") and at == prefix for at, event, _ in events) == len(found)
+    assert sum(event == ("start_map") and at == prefix for at, event, _ in events) == len(rows)
     keys = [value for at, event, value in events if event == "map_key" and at == prefix]
-    assert keys == [key for record in found for key, _ in record]
+    assert keys == [key for record in rows for key, _ in record]
 
 
 @pytest.mark.slow

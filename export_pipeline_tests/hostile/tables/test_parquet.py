@@ -31,10 +31,10 @@ def check_parquet(made: Exported) -> None:
         )
     with closing(duckdb.connect()) as connection:
         connection.execute("SET timezone = 'UTC'")
-        found = connection.execute(f"SELECT {', '.join(names)} FROM read_parquet(?)", [str(path)]).fetchall()
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM read_parquet(?)", [str(path)]).fetchall()
     exact = {name: pq.read_table(path, columns=[name]).column(0).to_pylist() for name in wide}
-    assert len(found) == sample.rows
-    for row, cells in enumerate(found):
+    assert len(rows) == sample.rows
+    for row, cells in enumerate(rows):
         for (column, value), cell in zip(rules.of(sample, row), cells, strict=True):
             cell = exact[column.name][row] if column.name in wide else cell
             if column.minor:

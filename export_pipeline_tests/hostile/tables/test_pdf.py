@@ -71,25 +71,25 @@ def check_pdf(made: Exported) -> None:
     """In a table of one column the text of a row is its cell's. Characters are compared, because line breaks may vary."""
     (column,) = made.sample.columns
     path, done = made.file("pdf")
-    found = rows_of_pdf(path)
+    rows = rows_of_pdf(path)
     changed: Changed = Counter()
 
     def count(reason: str) -> None:
         changed[reason, rules.header(column)] += 1
 
-    assert len(found) == made.sample.rows
-    for value, text in zip(rules.values(column), found, strict=True):
-        wanted = _pdf_cell(column, value, count)
+    assert len(rows) == made.sample.rows
+    for value, text in zip(rules.values(column), rows, strict=True):
+        expected = _pdf_cell(column, value, count)
         if column.kind in rules.NUMBERS and value is not None:
             text = text.replace(",", "")
-            if isinstance(value, float) and text != wanted and column.get("digits") is None:
+            if isinstance(value, float) and text != expected and column.get("digits") is None:
                 assert float(text.rstrip("%")) == value
             else:
-                assert text == wanted
+                assert text == expected
         elif column.kind in ("date", "timestamp", "boolean", "uuid"):
-            assert text == wanted
+            assert text == expected
         else:
-            assert Counter(_printed(text)) == Counter(_printed(wanted)), (text, wanted)
+            assert Counter(_printed(text)) == Counter(_printed(expected)), (text, expected)
     others = [key for key in done.changed if key[0] not in {reason for reason, _ in changed}]
     assert {key: count for key, count in done.changed.items() if key not in others} == changed
     # What no font has, or hyphens at the ends of lines, only texts can have.

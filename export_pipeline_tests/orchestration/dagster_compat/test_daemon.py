@@ -59,7 +59,7 @@ def test_else_health_would_not_see_a_sensor_that_is_off_or_fails(environment: di
         inner = SerializableErrorInfo("ValueError: no", [], "ValueError")
         error = SerializableErrorInfo("outer", [], "Outer", cause=inner)
         at = datetime(2026, 1, 2, tzinfo=UTC)
-        for status, told in ((TickStatus.FAILURE, error), (TickStatus.SKIPPED, None)):
+        for status, message in ((TickStatus.FAILURE, error), (TickStatus.SKIPPED, None)):
             stored.create_tick(
                 TickData(
                     instigator_origin_id=state.instigator_origin_id,
@@ -68,9 +68,9 @@ def test_else_health_would_not_see_a_sensor_that_is_off_or_fails(environment: di
                     status=status,
                     timestamp=at.timestamp(),
                     selector_id=state.selector_id,
-                    error=told,
+                    error=message,
                 )
             )
             (seen,) = sensor_states(stored)
-            assert seen.last_tick() == Tick(at, "ValueError: no" if told else None)
+            assert seen.last_tick() == Tick(at, "ValueError: no" if message else None)
             at += timedelta(seconds=1)

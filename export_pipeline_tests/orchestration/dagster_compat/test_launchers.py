@@ -117,9 +117,9 @@ def test_else_a_run_would_fail_while_the_warm_process_loads() -> None:
         patch.setattr(dg.DefaultRunLauncher, "launch_run", launch)
         daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
         daemon._dequeue_run(stored, None, run, stored.get_concurrency_config(), None)  # type: ignore[arg-type]
-        found = stored.get_run_by_id(run.run_id)
-        assert found is not None
-        assert found.status is dg.DagsterRunStatus.QUEUED
+        stored_run = stored.get_run_by_id(run.run_id)
+        assert stored_run is not None
+        assert stored_run.status is dg.DagsterRunStatus.QUEUED
     queue["config"] = {}
     with dg.instance_for_test({"run_coordinator": queue}) as stored:
         assert not queue_takes_runs_back(stored)

@@ -84,7 +84,7 @@ class Launching:
 
     def worker(self, run_id: str) -> int:
         """The process of a run that has begun."""
-        return int(re.findall(r"Started process for run \(pid: (\d+)\)", "\n".join(self.told(run_id)))[0])
+        return int(re.findall(r"Started process for run \(pid: (\d+)\)", "\n".join(self.messages(run_id)))[0])
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -119,10 +119,10 @@ class Launching:
         """Wait until a run has one of the statuses."""
         deadline = time.monotonic() + _END_SECONDS
         while self.run(run_id).status not in statuses:
-            assert time.monotonic() < deadline, self.told(run_id)
+            assert time.monotonic() < deadline, self.messages(run_id)
             time.sleep(0.05)
 
-    def told(self, run_id: str) -> list[str]:
+    def messages(self, run_id: str) -> list[str]:
         """The messages of a run."""
         return [
             record.event_log_entry.message for record in self.instance.get_records_for_run(run_id).records

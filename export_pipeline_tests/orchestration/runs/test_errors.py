@@ -74,7 +74,7 @@ def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Dep
     deployment.source.path.rename(deployment.source.path.with_suffix(".away"))
     result = deployment.run()
     assert retry_count(result) == 0
-    assert any("Waiting for it" in said for said in log(deployment, result))
+    assert any("Waiting for it" in line for line in log(deployment, result))
     assert "The source database cannot be reached" in failures(result)["fetch_source"]
     assert deployment.stored() == set()
 
@@ -150,14 +150,14 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
     assert "EXPORT_STAGING_URL" in failures(result)["fetch_source"]
 
 
-@pytest.mark.parametrize(("where", "said"), [("folder", "Cannot store"), ("s3", "EXPORT_STAGING_URL")])
+@pytest.mark.parametrize(("where", "message"), [("folder", "Cannot store"), ("s3", "EXPORT_STAGING_URL")])
 def test_a_disk_that_fills_while_a_file_is_rendered(
     deployment: Deployment,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     where: str,
-    said: str,
+    message: str,
 ) -> None:
     """On a real full device: the store's own, or the one of the local copy beside S3."""
     from export_pipeline.store.folder_upload import UploadArea
@@ -177,7 +177,7 @@ def test_a_disk_that_fills_while_a_file_is_rendered(
         monkeypatch.setattr(UploadArea, "new", full)
     result = deployment.run()
     assert "o space" in failures(result)["render_csv"]
-    assert said in failures(result)["render_csv"]
+    assert message in failures(result)["render_csv"]
     assert deployment.stored() == set()
     assert list((deployment.folder / "store" / ".uploads").glob("*")) == []
 
@@ -224,7 +224,7 @@ def test_s3_that_is_down_and_s3_that_refuses(
     monkeypatch.setattr("export_pipeline.store.s3_client.client_config", impatient_config)
     down = reload(deployment).run()
     assert retry_count(down) == 0
-    assert any("Waiting for it" in said for said in log(deployment, down))
+    assert any("Waiting for it" in line for line in log(deployment, down))
     assert "http://127.0.0.1:9 cannot be reached" in failures(down)["render_csv"]
 
 

@@ -126,7 +126,7 @@ def test_a_killed_export(
     client = bucket.server.client()
 
     def names() -> set[str]:
-        return {found["Key"] for found in client.list_objects_v2(Bucket=bucket.name).get("Contents", ())}
+        return {object["Key"] for object in client.list_objects_v2(Bucket=bucket.name).get("Contents", ())}
 
     def unfinished() -> int:
         return len(client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ()))

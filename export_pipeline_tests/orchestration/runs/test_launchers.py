@@ -64,7 +64,7 @@ def pods(folder: Path, url: str) -> Iterator[Launching]:
 
 def test_each_run_makes_one_file(system: Launching) -> None:
     runs = [system.launch() for _ in range(3)]
-    assert [system.ended(run) for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3, system.told(runs[0])
+    assert [system.ended(run) for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3, system.messages(runs[0])
     assert [system.files(run) for run in runs] == [1] * 3
     assert len({system.worker(run) for run in runs}) == 3  # none has what another one left in memory
     with Ledger(system.url) as ledger:
@@ -82,7 +82,7 @@ def test_a_killed_run_is_found(system: Launching) -> None:
             wait(lambda: gone(system.worker(run)))
             reconcile_after_silence(ledger, system.instance, system.url)
         assert system.run(run).status is dg.DagsterRunStatus.FAILURE
-        assert any("has died or was killed" in message for message in system.told(run))
+        assert any("has died or was killed" in message for message in system.messages(run))
     again = system.launch()
     assert system.ended(again) is dg.DagsterRunStatus.SUCCESS
 
@@ -90,7 +90,7 @@ def test_a_killed_run_is_found(system: Launching) -> None:
 def test_a_run_is_terminated_by_another_process(system: Launching, postgres: PostgresServer) -> None:
     with source_away(postgres, system.url):
         run = system.launch()
-        wait(lambda: any("Waiting for it" in message for message in system.told(run)))
+        wait(lambda: any("Waiting for it" in message for message in system.messages(run)))
         begun = time.monotonic()
         with dg.DagsterInstance.from_config(str(system.folder / "home")) as webserver:
             assert webserver.run_launcher.terminate(run)

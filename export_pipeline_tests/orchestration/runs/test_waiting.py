@@ -70,12 +70,12 @@ def test_a_run_whose_progress_nobody_takes_can_be_ended(
         ended_at.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    def told(*_: Any, **__: Any) -> None:
+    def report(*_: Any, **__: Any) -> None:
         """In the driver's own code, which hears no signal."""
         threading.Timer(1, end).start()
         psycopg2.connect(silent.replace("+psycopg2", ""), connect_timeout=10)
 
-    monkeypatch.setattr(Ledger, "progress", told)
+    monkeypatch.setattr(Ledger, "progress", report)
     assert not deployment.run(tags=job_tags([job])).success
     assert time.monotonic() - ended_at[0] < 3
 

@@ -74,7 +74,7 @@ def sockets(pid: int) -> set[str]:
 
 
 def times_begun(system: Launching, run_id: str) -> int:
-    return sum("Started process for run" in message for message in system.told(run_id))
+    return sum("Started process for run" in message for message in system.messages(run_id))
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_runs_are_forked(system: Launching) -> None:
     system.launcher.dispose()
     runs = [system.launch() for _ in range(3)]  # the first one starts the warm process
 
-    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3, system.told(runs[0])
+    assert [system.ended(run) for run in runs] == [_SUCCESS] * 3, system.messages(runs[0])
     assert all(is_warm(system.run(run)) for run in runs)
     for run in runs:
         (captured,) = system.instance.get_records_for_run(
@@ -187,7 +187,7 @@ def test_runs_of_the_default_launcher_are_terminated_by_it(
     system.launcher.dispose()
     monkeypatch.setattr(warm_launcher, "WarmProcess", fail)
     run = system.launch()
-    wait(lambda: any("Waiting for it" in message for message in system.told(run)))
+    wait(lambda: any("Waiting for it" in message for message in system.messages(run)))
     assert not is_warm(system.run(run))
     assert system.launcher.terminate(run)
     assert system.ended(run) is dg.DagsterRunStatus.CANCELED
@@ -212,7 +212,7 @@ def test_a_warm_process_that_hangs_is_replaced_and_the_run_begun_once(
     assert system.ended(run) is _SUCCESS
     assert gone(warm.pid)
     assert times_begun(system, run) == 1
-    assert any("Dagster's own launcher starts this run" in message for message in system.told(run))
+    assert any("Dagster's own launcher starts this run" in message for message in system.messages(run))
 
 
 @pytest.mark.slow

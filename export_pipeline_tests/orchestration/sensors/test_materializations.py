@@ -59,8 +59,8 @@ def report(deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance)
 
 def known(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
     """The materializations, newest first."""
-    found = instance.fetch_materializations(KEY, limit=100).records
-    return [one.asset_materialization for one in found if one.asset_materialization]
+    records = instance.fetch_materializations(KEY, limit=100).records
+    return [one.asset_materialization for one in records if one.asset_materialization]
 
 
 def test_one_that_cannot_be_reported_holds_up_no_other(
@@ -98,9 +98,9 @@ def test_it_is_reported_once_with_the_metadata_of_a_run(deployment: Deployment, 
     job = make(deployment, ledger)
     assert report(deployment, ledger, instance) == 1
     assert report(deployment, ledger, instance) == 0
-    told, _ = known(instance)
-    assert told.partition == deployment.scope
-    metadata = {name: one.value for name, one in told.metadata.items()}
+    reported, _ = known(instance)
+    assert reported.partition == deployment.scope
+    metadata = {name: one.value for name, one in reported.metadata.items()}
     assert (metadata["key"], metadata["sha256"]) == (job.file_key, job.sha256)
     assert str(metadata["download"]).startswith("https://exports.example.org/d/")
     own = {"key", "location", "shell command", "download", "file name", "seconds", "expires", "data as of"}

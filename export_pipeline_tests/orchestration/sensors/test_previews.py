@@ -92,9 +92,11 @@ def test_no_preview_of_a_sensor_changes_anything(
 ) -> None:
     before = state(deployment)
     for sensor in deployment.definitions.get_repository_def().sensor_defs:
-        told = evaluate(deployment, home, sensor.name, [])
-        assert not getattr(told, "error", None), sensor.name
-        assert sensor.name.endswith("_scopes_sensor") or "A preview does nothing" in str(told.skip_message)
+        evaluated = evaluate(deployment, home, sensor.name, [])
+        assert not getattr(evaluated, "error", None), sensor.name
+        assert sensor.name.endswith("_scopes_sensor") or "A preview does nothing" in str(
+            evaluated.skip_message
+        )
     assert state(deployment) == before
     assert mails.mails == []
     assert receiver.posts == []
@@ -104,8 +106,8 @@ def test_the_daemon_s_ticks_do_what_is_to_be_done(
     deployment: Deployment, home: InstanceRef, receiver: Receiver
 ) -> None:
     before = state(deployment)
-    told = evaluate(deployment, home, "requests_sensor", ["repository", "requests_sensor", "17"])
-    assert len(told.run_requests) == 1
+    evaluated = evaluate(deployment, home, "requests_sensor", ["repository", "requests_sensor", "17"])
+    assert len(evaluated.run_requests) == 1
     evaluate(deployment, home, "schedules_sensor", ["repository", "schedules_sensor", "18"])
     jobs, schedules, *_ = state(deployment)
     assert len(jobs) > len(before[0])
@@ -113,10 +115,10 @@ def test_the_daemon_s_ticks_do_what_is_to_be_done(
     evaluate(deployment, home, "commands_sensor", ["repository", "commands_sensor", "19"])
     assert deployment.source.rows("SELECT status, answer FROM export_commands") == [("done", "Deleted.")]
     evaluate(deployment, home, "webhooks_sensor", ["repository", "webhooks_sensor", "20"])
-    told = [
+    evaluated = [
         (json.loads(post.body)["type"], json.loads(post.body)["data"]["status"]) for post in receiver.posts
     ]
-    assert sorted(told) == [("export.completed", "completed"), ("export.expired", "expired")]
+    assert sorted(evaluated) == [("export.completed", "completed"), ("export.expired", "expired")]
 
 
 def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(
@@ -126,10 +128,10 @@ def test_neither_a_preview_nor_a_tick_of_a_schedule_changes_anything(
     repository = deployment.definitions.get_repository_def()
     at = datetime(2026, 2, 3, 2, 15, tzinfo=UTC).timestamp()
     for log_key in ([], ["repository", "takeoff_daily_schedule", "17"]):
-        told: Any = get_external_schedule_execution(
+        evaluated: Any = get_external_schedule_execution(
             repository, home, "takeoff_daily_schedule", at, "UTC", log_key
         )
-        (request,) = told.run_requests
+        (request,) = evaluated.run_requests
         assert request.run_key == "takeoff/daily/2026-02-02"
     assert state(deployment) == before
 

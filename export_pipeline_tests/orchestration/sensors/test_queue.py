@@ -56,7 +56,7 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("row", "code", "said"),
+    ("row", "code", "message"),
     [
         ({"dataset": "nothing"}, "unknown_dataset", "there are archive"),
         ({"format": "doc"}, "unknown_format", "it has csv, excel"),
@@ -89,7 +89,7 @@ def test_a_row_with_the_least_becomes_a_file(deployment: Deployment, ledger: Led
     ],
 )
 def test_an_impossible_request_fails_at_once(
-    deployment: Deployment, ledger: Ledger, row: dict[str, Any], code: str, said: str
+    deployment: Deployment, ledger: Ledger, row: dict[str, Any], code: str, message: str
 ) -> None:
 
     from export_pipeline.demo import bookkeeping
@@ -102,7 +102,7 @@ def test_an_impossible_request_fails_at_once(
     assert tick(deployment) == []
     job = ledger.get(id)
     assert (job.status, job.error_code) == (Status.FAILED, code)
-    assert said in str(job.error_message)
+    assert message in str(job.error_message)
     assert len(str(job.error_message)) < 5_000
 
 
@@ -345,10 +345,10 @@ def test_a_change_of_the_ledger_is_one_line_of_the_log(
     migrate(deployment.source.url)
     for _ in range(2):
         tick(deployment)
-    said = [record.message for record in caplog.records if record.name == requests.__name__]
-    assert len(said) == 2
-    assert "run `export-pipeline migrate`" in said[0]
-    assert said[1] == "The ledger of requests can be used again."
+    messages = [record.message for record in caplog.records if record.name == requests.__name__]
+    assert len(messages) == 2
+    assert "run `export-pipeline migrate`" in messages[0]
+    assert messages[1] == "The ledger of requests can be used again."
 
 
 def test_without_its_tables_the_sensor_says_what_to_do(deployment: Deployment) -> None:

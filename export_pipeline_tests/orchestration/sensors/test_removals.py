@@ -33,8 +33,8 @@ def marked(source: Source) -> str:
 
 def _bytes_of(home: Path) -> bytes:
     """Every byte of Dagster's databases."""
-    found = [path for path in home.rglob("*") if path.is_file() and ".db" in path.name]
-    return b"".join(path.read_bytes() for path in found)
+    files = [path for path in home.rglob("*") if path.is_file() and ".db" in path.name]
+    return b"".join(path.read_bytes() for path in files)
 
 
 def _holds(home: Path) -> bool:
@@ -226,13 +226,13 @@ def test_content_is_removed_from_instances_on_postgresql(
         (job,) = _request(command, marked, "csv")
 
         def holding() -> list[str]:
-            engine, found = sa.create_engine(url), []
+            engine, tables = sa.create_engine(url), []
             with engine.connect() as connection:
                 for table in sa.inspect(engine).get_table_names():
                     rows = connection.exec_driver_sql(f'SELECT t::text FROM "{table}" t').scalars()
-                    found += [table for row in rows if SENTINEL in row]
+                    tables += [table for row in rows if SENTINEL in row]
             engine.dispose()
-            return found
+            return tables
 
         assert {"event_logs", "asset_keys"} <= set(holding())
         assert command("delete", job, "--yes").code == 0

@@ -51,9 +51,9 @@ def tick(deployment: Deployment) -> Callable[[dg.SensorDefinition], str]:
         needed = {name: deployment.definitions.resources[name] for name in ("ledger", "store", "source")}
         with dg.build_sensor_context(instance=deployment.instance, resources=needed) as context:
             begun = time.monotonic()
-            told = str(sensor.evaluate_tick(context).skip_message)
+            message = str(sensor.evaluate_tick(context).skip_message)
             assert time.monotonic() - begun < TICK_SECONDS + 20
-        return told
+        return message
 
     return evaluate
 
@@ -119,21 +119,21 @@ def test_many_mails_and_files_are_done_in_several_ticks(
     for number in range(6):
         exports.completed([f"{number}@example.org"])
     mails.on_recipient = lambda address: time.sleep(0.2)
-    said = [tick(maintenance.delivery_sensor)]
-    while "No mail is due." not in said[-1]:
-        said.append(tick(maintenance.delivery_sensor))
-    assert len(said) > 2
+    messages = [tick(maintenance.delivery_sensor)]
+    while "No mail is due." not in messages[-1]:
+        messages.append(tick(maintenance.delivery_sensor))
+    assert len(messages) > 2
     assert mails.received == {f"{number}@example.org": 1 for number in range(6)}
 
     exports.database.run("UPDATE export_jobs SET expires_at = '2026-01-01T00:00:00.000000+00:00'")
     expire = ledger.expire
     monkeypatch.setattr(Ledger, "expire", lambda self, *args: (time.sleep(0.2), expire(*args))[1])
-    said = [tick(maintenance.purge_sensor)]
-    assert said[0].endswith("The next tick goes on.")
-    while said[-1].endswith("The next tick goes on."):
-        said.append(tick(maintenance.purge_sensor))
+    messages = [tick(maintenance.purge_sensor)]
+    assert messages[0].endswith("The next tick goes on.")
+    while messages[-1].endswith("The next tick goes on."):
+        messages.append(tick(maintenance.purge_sensor))
     assert {job.status for job in ledger.find()} == {Status.EXPIRED}
-    assert len(said) > 1
+    assert len(messages) > 1
 
 
 def test_a_list_of_scopes_that_takes_too_long_is_an_outage(

@@ -43,10 +43,10 @@ def execute(url: str, script: str) -> None:
 
 def attributes(url: str, table: str) -> dict[str, Any]:
     """The attributes in the YAML of a table, loaded as Dagster loads them."""
-    said: dict[str, Any] = yaml.safe_load(introspect(url, table).yaml)["attributes"]
-    TableModel.model_validate(said)
-    return said
+    declared: dict[str, Any] = yaml.safe_load(introspect(url, table).yaml)["attributes"]
+    TableModel.model_validate(declared)
+    return declared
 
 
-def types(said: dict[str, Any]) -> dict[str, str]:
-    return {column.get("from", column["name"]): column["type"] for column in said["columns"]}
+def types(declared: dict[str, Any]) -> dict[str, str]:
+    return {column.get("from", column["name"]): column["type"] for column in declared["columns"]}

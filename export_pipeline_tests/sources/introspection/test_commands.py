@@ -70,9 +70,9 @@ def test_the_scaffolder_writes_the_same(defs: Path, tmp_path: Path) -> None:
     request = asked(folder, "orders")
     TableScaffolder().scaffold(request)
 
-    said = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))
-    assert said["type"] == "export_pipeline.TableExport"
-    assert TableModel.model_validate(said["attributes"]).dataset == "orders"
+    declared = yaml.safe_load((folder / "defs.yaml").read_text("utf-8"))
+    assert declared["type"] == "export_pipeline.TableExport"
+    assert TableModel.model_validate(declared["attributes"]).dataset == "orders"
 
 
 def test_the_scaffolder_says_what_is_wrong_and_leaves_nothing(defs: Path, tmp_path: Path) -> None:

@@ -51,18 +51,18 @@ def test_a_filter_is_written_only_without_a_doubt(postgres_url: str, case: str, 
     column, values, where = CASES[case]
     rows = "".join(f"INSERT INTO t VALUES ({number}, {value});" for number, value in enumerate(values))
     execute(postgres_url, f"CREATE TABLE t (id int PRIMARY KEY, {column}); {rows}")
-    said = attributes(postgres_url, "t")
+    declared = attributes(postgres_url, "t")
     text = introspect(postgres_url, "t").yaml
 
     if where is ...:
-        assert "where" not in said["source"]
+        assert "where" not in declared["source"]
         assert public.export(postgres_url, "t", tmp_path / "made", ["json"]).spec is not None
         documents = public.documents(tmp_path / "made" / "export.json")
         assert len(documents) == len(values)
         commented = not any(sign in column for sign in ("text", "char", "is_active"))
         assert ("In doubt: " in text) == commented
     else:
-        assert said["source"]["where"] == where
+        assert declared["source"]["where"] == where
         made = public.export(postgres_url, "t", tmp_path / "made", ["json"])
         left_out = values.count("'2024-01-01'") + values.count("true")
         assert len(public.documents(made.files["json"])) == len(values) - left_out

@@ -49,8 +49,8 @@ def role(postgres_url: str) -> Iterator[tuple[str, str]]:
     execute(postgres_url, f"DROP OWNED BY {name}; DROP ROLE {name};")
 
 
-def read(url: str, said: dict[str, Any], **asked: Any) -> list[dict[str, Any]]:
-    spec = TableModel.model_validate(said).spec()
+def read(url: str, declared: dict[str, Any], **asked: Any) -> list[dict[str, Any]]:
+    spec = TableModel.model_validate(declared).spec()
     with open_snapshot(url) as snapshot:
         request = Request("orders", tabular, spec, None, options(spec)(**asked), None)
         rows: list[dict[str, Any]] = source.read(snapshot, request).tables["rows"].arrow().to_pylist()
@@ -67,34 +67,34 @@ def test_columns_without_a_grant_are_left_out_with_the_grant(
         f"GRANT SELECT (number, customer_id, closed_id, total) ON orders TO {name};"
         f"GRANT SELECT (id, name) ON customers TO {name};",
     )
-    said = attributes(url, "orders")
+    declared = attributes(url, "orders")
     text = introspect(url, "orders").yaml
 
-    assert [c["name"] for c in said["columns"]] == [
+    assert [c["name"] for c in declared["columns"]] == [
         "number",
         "customer_id",
         "closed_id",
         "total",
         "customer_name",
     ]
-    assert said["source"]["key"] == ["number"]  # the primary key cannot be read
-    assert "where" not in said["source"]
-    assert [*said["source"]["relations"]] == ["customer"]
+    assert declared["source"]["key"] == ["number"]  # the primary key cannot be read
+    assert "where" not in declared["source"]
+    assert [*declared["source"]["relations"]] == ["customer"]
     for column in ("id", "note", "deleted_at"):
         grant = f"run GRANT SELECT ({column}) ON public.orders TO {name}"
         assert f"# {column} is left out: the role {name} may not read its column '{column}'; {grant}." in text
     made = public.export(url, "orders", tmp_path / "made", ["json"])
     assert [row["number"] for row in public.documents(made.files["json"])] == [10, 20]
-    assert [row["customer_name"] for row in read(url, said, preset="all")] == ["Bea", "Ann"]
+    assert [row["customer_name"] for row in read(url, declared, preset="all")] == ["Bea", "Ann"]
     assert public.use_everything(url, "orders") > 8
 
 
 def test_a_request_for_what_may_not_be_read_names_all_of_it(postgres_url: str, role: tuple[str, str]) -> None:
     name, url = role
-    said = attributes(postgres_url, "orders")
+    declared = attributes(postgres_url, "orders")
     execute(postgres_url, f"GRANT SELECT (id, number, customer_id, total, closed_id) ON orders TO {name};")
     with pytest.raises(SourceError) as error:
-        read(url, said)
+        read(url, declared)
     for part in (
         f"run GRANT SELECT (note) ON public.orders TO {name}",
         f"run GRANT SELECT (deleted_at) ON public.orders TO {name}",
@@ -111,12 +111,12 @@ def test_relations_read_only_what_is_granted(postgres_url: str, role: tuple[str,
         "INSERT INTO tags VALUES (1, 1, 'b', 's'), (2, 1, 'a', 's');"
         f"GRANT SELECT ON orders TO {name}; GRANT SELECT (order_id, tag) ON tags TO {name};",
     )
-    said = {
+    declared = {
         "dataset": "orders", "description": "o", "formats": ["csv"],
         "source": {"table": "orders", "relations": {"tag": {"table": "tags", "from": "id", "to": "order_id"}}},
         "columns": [{"name": "id", "type": "integer"}, {"name": "tag", "from": "tag.tag"}],
     }  # fmt: skip
-    assert [row["tag"] for row in read(url, said)] == ["a", None]
+    assert [row["tag"] for row in read(url, declared)] == ["a", None]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_table_without_a_grant_says_so_at_once(
     postgres_url: str, role: tuple[str, str], table: str, grant: str
 ) -> None:
     name, url = role
-    said = attributes(postgres_url, table)
-    for attempt in (lambda: introspect(url, table), lambda: read(url, said)):
+    declared = attributes(postgres_url, table)
+    for attempt in (lambda: introspect(url, table), lambda: read(url, declared)):
         with pytest.raises(SourceError) as error:
             attempt()
         assert f"the role {name} may not read it; run {grant.format(name, name)}" in str(error.value)
@@ -145,9 +145,9 @@ def test_a_table_in_a_schema_without_a_grant_says_so_at_once(
     postgres_url: str, role: tuple[str, str]
 ) -> None:
     name, url = role
-    said = attributes(postgres_url, "inner_sales.visits")
+    declared = attributes(postgres_url, "inner_sales.visits")
     execute(postgres_url, f"GRANT SELECT ON inner_sales.visits TO {name}")
-    for attempt in (lambda: introspect(url, "inner_sales.visits"), lambda: read(url, said)):
+    for attempt in (lambda: introspect(url, "inner_sales.visits"), lambda: read(url, declared)):
         with pytest.raises(SourceError, match=f"run GRANT USAGE ON SCHEMA inner_sales TO {name}(?!;)"):
             attempt()
 
@@ -183,9 +183,9 @@ INSERT INTO "dot.ted"."q""q" VALUES (1, 'five'); INSERT INTO refs VALUES (1, 1, 
 )
 def test_names_with_points_are_found(postgres_url: str, asked: str, written: str, name: str) -> None:
     execute(postgres_url, DOTTED)
-    said = attributes(postgres_url, asked)
-    assert said["source"]["table"] == written
-    assert [row["name"] for row in read(postgres_url, said)] == [name]
+    declared = attributes(postgres_url, asked)
+    assert declared["source"]["table"] == written
+    assert [row["name"] for row in read(postgres_url, declared)] == [name]
 
 
 @pytest.mark.slow

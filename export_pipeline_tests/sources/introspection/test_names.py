@@ -58,11 +58,11 @@ def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path
             f"INSERT INTO {table} VALUES (1, {', '.join(f''''{i}' ''' for i in range(len(quoted)))})"
         )
         connection.commit()
-    said = attributes(shop, "Odd: {name} #1")
+    declared = attributes(shop, "Odd: {name} #1")
 
-    assert said["dataset"] == "odd_name_1"
-    assert [column.get("from", column["name"]) for column in said["columns"]] == ["id", *HOSTILE_NAMES]
-    assert all(column["header"] == column["from"] for column in said["columns"] if "from" in column)
+    assert declared["dataset"] == "odd_name_1"
+    assert [column.get("from", column["name"]) for column in declared["columns"]] == ["id", *HOSTILE_NAMES]
+    assert all(column["header"] == column["from"] for column in declared["columns"] if "from" in column)
     assert public.use_everything(shop, "Odd: {name} #1") > 40
     made = public.export(shop, "Odd: {name} #1", tmp_path / "made", ["csv", "json", "parquet", "excel"])
     assert public.differences(shop, "Odd: {name} #1", made) == []

@@ -185,24 +185,24 @@ APPLICATIONS = {
 
 def expectations() -> list[tuple[str, str, str, str]]:
     """Table, type, column and sign of each column above."""
-    found = []
+    expected = []
     for lines in APPLICATIONS.values():
         words, table, kind = lines.split(), "", ""
         for word, following in zip(words, [*words[1:], ""], strict=True):
             if following.endswith(":"):
                 table, kind = word, following[:-1]
             elif not word.endswith(":"):
-                found.append((table, kind, word.lstrip("!@"), word[0] if word[0] in "!@" else ""))
-    return found
+                expected.append((table, kind, word.lstrip("!@"), word[0] if word[0] in "!@" else ""))
+    return expected
 
 
 def test_secrets_and_personal_data_of_applications_are_found_and_nothing_else() -> None:
     wrong = []
     for table, kind, column, sign in expectations():
         is_secret = bool(secret_reason(column, kind, table))
-        found = "!" if is_secret else "@" if is_personal(column, kind, table) else ""
-        if found != sign:
-            wrong.append(f"{table}.{column} ({kind}): {found or 'neither'} instead of {sign or 'neither'}")
+        mark = "!" if is_secret else "@" if is_personal(column, kind, table) else ""
+        if mark != sign:
+            wrong.append(f"{table}.{column} ({kind}): {mark or 'neither'} instead of {sign or 'neither'}")
     assert wrong == []
     assert len(expectations()) > 300
 
@@ -227,7 +227,7 @@ def test_no_secret_is_in_what_is_exported_without_an_edit(postgres_url: str, tmp
         "CREATE TABLE logins (id int PRIMARY KEY, user_id int REFERENCES users); INSERT INTO logins VALUES (1, 1);"
         "CREATE TABLE only_secret (password text PRIMARY KEY);",
     )
-    said = attributes(postgres_url, "users")
+    declared = attributes(postgres_url, "users")
     made = public.export(postgres_url, "users", tmp_path / "made", ["json"])
 
     assert public.documents(made.files["json"]) == [
@@ -241,10 +241,10 @@ def test_no_secret_is_in_what_is_exported_without_an_edit(postgres_url: str, tmp
         }
         | {"token_count": 3}
     ]
-    assert [c["name"] for c in said["columns"] if c.get("personal")] == ["name", "email", "tel"]
-    hidden = {c["name"] for c in said["columns"] if c.get("hidden")}
+    assert [c["name"] for c in declared["columns"] if c.get("personal")] == ["name", "email", "tel"]
+    hidden = {c["name"] for c in declared["columns"] if c.get("hidden")}
     assert len(hidden) == 11
-    assert not hidden & {*said["filters"], *said["sort"]}
+    assert not hidden & {*declared["filters"], *declared["sort"]}
     assert (
         "# looks like a secret; never exported while it is hidden" in introspect(postgres_url, "users").yaml
     )

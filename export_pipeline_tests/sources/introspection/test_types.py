@@ -37,16 +37,16 @@ def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     postgres_url: str, tmp_path: Path
 ) -> None:
     execute(postgres_url, EXOTIC)
-    said = attributes(postgres_url, "exotic")
+    declared = attributes(postgres_url, "exotic")
 
-    assert types(said) == {
+    assert types(declared) == {
         "a": "integer", "b": "integer", "c": "decimal(76,10)", "d": "decimal(38,9)", "e": "decimal(38,0)",
         "f": "decimal(5,5)", "g": "float", "h": "float", "i": "boolean", "j": "date", "k": "timestamp", "l": "timestamp",
         "m": "json", "n": "json", "o": "uuid", "p": "enum", "q": "decimal(8,3)", "al": "decimal(8,3)", "am": "timestamp", "ah": "text", "ai": "text",
         **dict.fromkeys(("r", "s", "t", "u", "v", "w", "x", "y", "z", "aa", "ab", "ac", "ad", "ae"), "text"),
         **dict.fromkeys(("af", "ag", "aj", "ak"), "text"),
     }  # fmt: skip
-    columns = {column["name"]: column for column in said["columns"]}
+    columns = {column["name"]: column for column in declared["columns"]}
     assert (columns["k"]["zone"], columns["l"]["zone"]) == (None, "UTC")
     assert [*columns["p"]["labels"]] == ["happy", 'so "so"', "Ärger"]
     made = public.export(postgres_url, "exotic", tmp_path / "made")
@@ -72,9 +72,9 @@ def test_numerics_without_limits_get_the_digits_that_their_values_need(postgres_
         "CREATE TABLE sums (few numeric, wide numeric, huge numeric, odd numeric, none numeric);"
         f"INSERT INTO sums VALUES (1.25, {'9' * 40}.5, {'9' * 90}, 'NaN', NULL), (-100, 0, 0, 'Infinity', NULL)",
     )
-    said = attributes(postgres_url, "sums")
+    declared = attributes(postgres_url, "sums")
 
-    assert types(said) == {
+    assert types(declared) == {
         "few": "decimal(38,2)", "wide": "decimal(76,1)", "huge": "text", "odd": "decimal(38,10)", "none": "decimal(38,10)",
     }  # fmt: skip
 
@@ -96,15 +96,15 @@ INSERT INTO stored VALUES (
 
 def test_sqlite_is_declared_by_what_it_stores(tmp_path: Path) -> None:
     url = sqlite(tmp_path, STORED)
-    said = attributes(url, "stored")
+    declared = attributes(url, "stored")
 
-    assert types(said) == {
+    assert types(declared) == {
         "whole": "integer", "mixed": "text", "price": "decimal(10,2)", "deep": "decimal(38,3)", "loose": "decimal(38,2)",
         "wordy": "text", "flag": "boolean", "yes": "text", "day": "date", "late": "timestamp", "moment": "timestamp",
         "zoned": "timestamp", "epoch": "integer", "shipped_at": "timestamp", "code": "uuid", "doc": "json",
         "broken": "text", "part": "text", "bare": "integer", "empty": "text", "name": "text", "ratio": "float", "big": "float",
     }  # fmt: skip
-    zones = {column["name"]: column.get("zone", "?") for column in said["columns"]}
+    zones = {column["name"]: column.get("zone", "?") for column in declared["columns"]}
     assert (zones["moment"], zones["zoned"]) == (None, "UTC")
     text = introspect(url, "stored").yaml
     assert "# picture is left out: bytes, which no format can hold." in text
@@ -122,8 +122,8 @@ def test_bytes_of_postgres_are_in_excel_only_where_they_are_asked_for(
         "CREATE DOMAIN picture AS bytea; CREATE TABLE photos (id int PRIMARY KEY, photo bytea, small picture, many bytea[]);"
         "INSERT INTO photos VALUES (1, '\\x00ff', '\\xff', ARRAY['\\x01'::bytea]);",
     )
-    said = attributes(postgres_url, "photos")
-    assert [c["name"] for c in said["columns"] if "pdf" not in c.get("formats", ["pdf"])] == [
+    declared = attributes(postgres_url, "photos")
+    assert [c["name"] for c in declared["columns"] if "pdf" not in c.get("formats", ["pdf"])] == [
         "photo",
         "small",
         "many",
@@ -158,8 +158,8 @@ INSERT INTO mixed VALUES (1, 'a', 1, 1.5, '2026-01-01 10:00:00', 1, x'6162'), (2
 @pytest.mark.slow
 def test_bytes_among_other_values_of_sqlite_are_exported_as_text_and_counted(tmp_path: Path) -> None:
     url = sqlite(tmp_path, MIXED)
-    said = attributes(url, "mixed")
-    assert {*types(said).values()} == {"integer", "text"}
+    declared = attributes(url, "mixed")
+    assert {*types(declared).values()} == {"integer", "text"}
     made = public.export(url, "mixed", tmp_path / "made")
     assert public.differences(url, "mixed", made) == []
     rows = public.documents(made.files["json"])

@@ -19,41 +19,41 @@ from export_pipeline_tests.sources.introspection.schemas import attributes, exec
 
 
 def test_a_table_is_declared_with_all_that_its_schema_says(shop: str) -> None:
-    said = attributes(shop, "orders")
+    declared = attributes(shop, "orders")
 
-    assert said["dataset"] == "orders"
-    assert said["formats"] == ["csv", "excel", "pdf", "json", "jsonl", "parquet"]
-    assert said["source"] == {
+    assert declared["dataset"] == "orders"
+    assert declared["formats"] == ["csv", "excel", "pdf", "json", "jsonl", "parquet"]
+    assert declared["source"] == {
         "table": "orders",
         "key": ["id"],
         "where": {"deleted_at": None},
         "relations": {"customer": {"table": "customers", "from": "customer_id", "to": "id"}},
     }
-    assert types(said) == {
+    assert types(declared) == {
         "id": "integer", "customer_id": "integer", "total": "decimal(10,2)", "fee_cents": "integer", "paid": "boolean",
         "status": "text", "note": "text", "api_key": "text", "created_at": "timestamp", "deleted_at": "timestamp",
         "customer.name": "text",
     }  # fmt: skip
-    columns = {column["name"]: column for column in said["columns"]}
+    columns = {column["name"]: column for column in declared["columns"]}
     assert columns["customer_name"] == {
         "name": "customer_name", "type": "text", "from": "customer.name", "extra": True, "personal": True,
     }  # fmt: skip
     assert columns["api_key"]["hidden"] is True
     assert columns["created_at"]["zone"] is None
-    assert said["window"] == {"column": "created_at", "zone": "UTC"}
-    assert said["filters"] == {
+    assert declared["window"] == {"column": "created_at", "zone": "UTC"}
+    assert declared["filters"] == {
         "id": ["equals", "in", "range"], "customer_id": ["equals", "in"], "total": ["range", "is_null"],
         "fee_cents": ["range", "is_null"], "paid": ["equals", "is_null"], "status": ["equals", "in", "is_null"],
         "note": ["contains", "is_null"], "created_at": ["range"],
     }  # fmt: skip
-    assert not {"api_key", "deleted_at"} & set(said["sort"])  # one is hidden, one is the same in all rows
-    assert {"id", "total", "created_at"} <= set(said["sort"])
+    assert not {"api_key", "deleted_at"} & set(declared["sort"])  # one is hidden, one is the same in all rows
+    assert {"id", "total", "created_at"} <= set(declared["sort"])
 
 
 def test_names_and_numbers_of_rows_have_filters_for_whole_and_partial_values(shop: str) -> None:
-    said = yaml.safe_load(introspect(shop, "customers").yaml)["attributes"]
-    assert said["filters"]["name"] == ["equals", "in", "contains"]
-    assert said["filters"]["email"] == ["equals", "in", "contains", "is_null"]
+    declared = yaml.safe_load(introspect(shop, "customers").yaml)["attributes"]
+    assert declared["filters"]["name"] == ["equals", "in", "contains"]
+    assert declared["filters"]["email"] == ["equals", "in", "contains", "is_null"]
 
 
 def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
@@ -67,15 +67,15 @@ def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
         .replace("  # cadences:", "  cadences:")
         .replace("  #   ", "    ")
     )
-    said = TableModel.model_validate(yaml.safe_load(uncommented)["attributes"])
-    assert said.scope is not None
-    assert [*said.cadences.named()] == ["daily", "monthly"]
-    options = tabular.options(said.spec()).model_validate({})
+    declared = TableModel.model_validate(yaml.safe_load(uncommented)["attributes"])
+    assert declared.scope is not None
+    assert [*declared.cadences.named()] == ["daily", "monthly"]
+    options = tabular.options(declared.spec()).model_validate({})
     january = Window("2026-01", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
     with open_snapshot(shop) as snapshot:
-        assert source.scopes(snapshot, said.spec()) == {"1": "Ann", "2": "Böb"}
+        assert source.scopes(snapshot, declared.spec()) == {"1": "Ann", "2": "Böb"}
         for scope, window, rows in (("1", None, 1), ("2", None, 1), ("1", january, 0), ("2", january, 1)):
-            request = Request("orders", tabular, said.spec(), scope, options, window)
+            request = Request("orders", tabular, declared.spec(), scope, options, window)
             assert source.read(snapshot, request).source_rows == rows
 
 

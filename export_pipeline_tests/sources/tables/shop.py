@@ -133,12 +133,12 @@ SPEC: dict[str, Any] = {
 
 def moments() -> list[datetime]:
     """Around the days that Berlin's clocks change, and at the ends of its days."""
-    found = []
+    times = []
     for day in (date(2026, 3, 28), date(2026, 3, 29), date(2026, 10, 25), date(1969, 12, 31)):
         start = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
-        found += [start + timedelta(minutes=30 * step) for step in range(5)]
-        found += [start - timedelta(microseconds=1), start + timedelta(seconds=1, microseconds=120_000)]
-    return found
+        times += [start + timedelta(minutes=30 * step) for step in range(5)]
+        times += [start - timedelta(microseconds=1), start + timedelta(seconds=1, microseconds=120_000)]
+    return times
 
 
 def fill(engine: sa.Engine, seed: int = 5, rows: int = 220) -> dict[str, list[dict[str, Any]]]:
@@ -199,6 +199,6 @@ def fill(engine: sa.Engine, seed: int = 5, rows: int = 220) -> dict[str, list[di
     made = {SHOPS: [{"id": k, "name": v} for k, v in SCOPES.items()], CLIENTS: clients, STATES: states}
     made |= {ITEMS: items, TAGS: tags}
     with engine.begin() as connection:
-        for table, found in made.items():
-            connection.execute(table.insert(), found)
-    return {table.name: found for table, found in made.items()}
+        for table, table_rows in made.items():
+            connection.execute(table.insert(), table_rows)
+    return {table.name: table_rows for table, table_rows in made.items()}

@@ -52,7 +52,7 @@ def _value(dice: random.Random, name: str) -> Any:
 
 
 def _filters(dice: random.Random) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    filters: dict[str, dict[str, Any]] = {}
     names = [name for name in SPEC["filters"] if name != "client_id"]
     for name in dice.sample(names, dice.choice([0, 1, 1, 1, 2, 3])):
         declared = SPEC["filters"][name]
@@ -74,8 +74,8 @@ def _filters(dice: random.Random) -> dict[str, dict[str, Any]]:
             value = value[: dice.choice([1, 2, 9_000])] or "a"
         else:
             value = _value(dice, name)
-        found[name] = {operator: value}
-    return found
+        filters[name] = {operator: value}
+    return filters
 
 
 def _request(scope: str | None, **asked: Any) -> Request:
@@ -111,11 +111,11 @@ def test_random_requests_give_what_they_ask_for(shop: tuple[str, Oracle, int]) -
             sort = [dice.choice(["", "-"]) + n for n in dice.sample(SPEC["sort"], dice.choice([0, 1, 2]))]
             columns = dice.sample([n for n in plain if n != "id"], dice.choice([1, 3, 6]))
             data = _export(snapshot, scope, filters=filters, sort=sort, columns=["id", *columns])
-            found = data.tables["rows"].arrow().to_pylist()
-            wanted = oracle.chosen(scope, filters, sort)
-            said = (scope, filters, sort)
-            assert [row["id"] for row in found] == [row["id"] for row in wanted], said
-            assert data.source_rows == len(wanted), said
-            for row, right in zip(found, wanted, strict=True):
-                assert row == {name: right[name] for name in row}, said
+            rows = data.tables["rows"].arrow().to_pylist()
+            expected = oracle.chosen(scope, filters, sort)
+            request = (scope, filters, sort)
+            assert [row["id"] for row in rows] == [row["id"] for row in expected], request
+            assert data.source_rows == len(expected), request
+            for row, right in zip(rows, expected, strict=True):
+                assert row == {name: right[name] for name in row}, request
         assert not data.changed

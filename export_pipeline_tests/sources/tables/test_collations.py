@@ -66,13 +66,13 @@ def test_every_operator_works_and_is_exact(url: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["e", "raw", "j", "a", "tag"])
 def test_types_that_are_printed_as_text_can_be_searched(url: str, name: str) -> None:
-    found = {
+    texts = {
         "e": ("SAD", [*range(1, 10)]),
         "raw": ("5C", [7]),
         "j": ("strasse", [2, 3]),
         "a": ("strasse", [2, 3]),
     }
-    text, ids = found.get(name, ("<A/>", [*range(1, 10)]))
+    text, ids = texts.get(name, ("<A/>", [*range(1, 10)]))
     assert matched(url, name, "contains", text) == ids
 
 

@@ -26,14 +26,14 @@ SCALE = {"sqlite": "1.0 / 9223372036854775807", "postgresql": "1"}
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    found = f"sqlite:///{tmp_path}/app.db"
+    url = f"sqlite:///{tmp_path}/app.db"
     if request.param == "postgresql":
-        found = request.getfixturevalue("postgres_url")
-    run(found, "CREATE TABLE t (id bigint PRIMARY KEY)")
-    run(found, f"INSERT INTO t VALUES {', '.join(f'({n})' for n in range(3_000))}")
+        url = request.getfixturevalue("postgres_url")
+    run(url, "CREATE TABLE t (id bigint PRIMARY KEY)")
+    run(url, f"INSERT INTO t VALUES {', '.join(f'({n})' for n in range(3_000))}")
     for name, select in VIEWS.items():
-        run(found, f"CREATE VIEW {name} AS {select.format(scale=SCALE[request.param])}")
-    return found
+        run(url, f"CREATE VIEW {name} AS {select.format(scale=SCALE[request.param])}")
+    return url
 
 
 def run(url: str, *statements: str) -> None:

@@ -162,14 +162,14 @@ def test_the_connections_end_with_the_snapshot(url: str) -> None:
 def _connections(url: str) -> int:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
-        found = connection.scalar(
+        count = connection.scalar(
             sa.text(
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE application_name = 'export_pipeline' AND datname = current_database()"
             )
         )
     engine.dispose()
-    return int(found or 0)
+    return int(count or 0)
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
     save(sanitize(load(tmp_path / "built", {data.dataset: data})), tmp_path / "clean")
     clean = load(tmp_path / "clean", {data.dataset: data})
     layout = tabular.layout(clean)
-    found: dict[str, Any] = {"read": dict(clean.changed)}
+    counts: dict[str, Any] = {"read": dict(clean.changed)}
     for name in SPEC["formats"]:
         path = tmp_path / f"t{FORMATS[name].extension}"
         with path.open("wb") as out:
@@ -69,11 +69,11 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
         assert (facts.rows, facts.problems) == (5, ())
         for column, (total, tolerance) in proof.totals.items():
             assert abs(facts.totals.get(column, 0.0) - total) <= tolerance, (name, column)
-        found[name], found[f"{name} changed"] = (
+        counts[name], counts[f"{name} changed"] = (
             path,
             {column: count for (reason, column), count in done.changed.items() if "ounded" not in reason},
         )
-    return found
+    return counts
 
 
 def test_csv_holds_nan_and_infinity_as_text(made: dict[str, Any]) -> None:
@@ -137,8 +137,8 @@ def test_a_number_with_more_digits_still_stops_the_export(postgres_url: str) -> 
 
 def test_an_introspected_table_has_them_too(postgres_url: str, tmp_path: Path) -> None:
     execute(postgres_url, SCHEMA)
-    found = public.export(postgres_url, "t", tmp_path / "made", ["csv"])
-    assert found.problems == []
-    _, *rows = csv.reader(io.StringIO(found.files["csv"].read_text("utf-8")))
+    exported = public.export(postgres_url, "t", tmp_path / "made", ["csv"])
+    assert exported.problems == []
+    _, *rows = csv.reader(io.StringIO(exported.files["csv"].read_text("utf-8")))
     assert [row[1] for row in rows] == N
     assert [row[3] for row in rows] == BIG

@@ -96,20 +96,20 @@ def test_values_of_nobody_and_of_others_are_refused_alike(shop: tuple[str, Table
 def test_nested_json_is_exact(shop: tuple[str, Tables]) -> None:
     url, tables = shop
     _, rows = export(url, SPEC, "s1", columns=["id", "tags", "data"])
-    wanted = {row["id"]: row for row in Oracle(tables).rows}
+    expected = {row["id"]: row for row in Oracle(tables).rows}
     for row in rows:
-        found = json.loads(row["tags"], parse_float=Decimal)
-        tags = wanted[row["id"]]["tags"]
-        assert len(found) == len(tags)
-        assert row["data"] is None or json.loads(row["data"]) == wanted[row["id"]]["data"]
-        for one, right in zip(found, tags, strict=True):
+        parsed = json.loads(row["tags"], parse_float=Decimal)
+        tags = expected[row["id"]]["tags"]
+        assert len(parsed) == len(tags)
+        assert row["data"] is None or json.loads(row["data"]) == expected[row["id"]]["data"]
+        for one, right in zip(parsed, tags, strict=True):
             assert [one[k] for k in ("label", "big", "hot")] == [right[k] for k in ("label", "big", "hot")]
             assert type(one["hot"]) in (bool, type(None))
             assert one["amount"] == right["amount"]
             assert one["at"] == (right["at"] and right["at"].isoformat().rstrip("0").rstrip(".")) or (
                 datetime.fromisoformat(one["at"]) == right["at"]
             )
-            client = wanted[row["id"]]["clients"].get(right["client_id"])
+            client = expected[row["id"]]["clients"].get(right["client_id"])
             assert one["client"] == (client and {"name": client["Full Name"]})
 
 
@@ -159,12 +159,12 @@ def test_a_window_follows_the_clock_of_its_zone(shop: tuple[str, Tables]) -> Non
         ({"column": "day", "type": "date", "zone": "Europe/Berlin"}, "day", [d.date() for d in walls]),
         ({"column": "day", "type": "date", "zone": "UTC"}, "day", [date(2026, 3, 29), date(2026, 3, 30)]),
     ]
-    for said, name, (first, end) in cases:
+    for declared, name, (first, end) in cases:
         for mode in ("within", "as_of"):
-            _, found = export(url, {**SPEC, "window": {**said, "mode": mode}}, "s1", window)
+            _, ids = export(url, {**SPEC, "window": {**declared, "mode": mode}}, "s1", window)
             there = [row for row in rows if row[name] is not None and row[name] < end]
-            wanted = [row["id"] for row in there if mode == "as_of" or row[name] >= first]
-            assert [row["id"] for row in found] == wanted, (said, mode)
+            expected = [row["id"] for row in there if mode == "as_of" or row[name] >= first]
+            assert [row["id"] for row in ids] == expected, (declared, mode)
 
 
 @pytest.mark.slow
@@ -213,11 +213,11 @@ def test_every_difference_is_named(shop: tuple[str, Tables]) -> None:
     spec["columns"].append({"name": "lost", "from": "gone.name"})
     with pytest.raises(SourceError) as caught:
         export(url, spec, "s1")
-    said = str(caught.value)
-    assert f"column quantty: {NAME} has no column 'quantty' (did you mean 'quantity'?" in said
-    assert "column nick: Clients has no column 'full name' (did you mean 'Full Name'?" in said
-    assert "there is no table 'client' (did you mean 'Clients'?" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert f"column quantty: {NAME} has no column 'quantty' (did you mean 'quantity'?" in message
+    assert "column nick: Clients has no column 'full name' (did you mean 'Full Name'?" in message
+    assert "there is no table 'client' (did you mean 'Clients'?" in message
+    assert "\n" not in message
     with pytest.raises(SourceError, match="there is no table 'order items'"):
         export(url, {**SPEC, "source": {**SPEC["source"], "table": "order items"}}, "s1")
 

@@ -45,8 +45,12 @@ def assert_the_same(quick: validate.Inspection, closely: validate.Inspection) ->
     assert (quick.measurements, quick.quantity) == (closely.measurements, closely.quantity)
     assert quick.problems == closely.problems == []
     assert quick.quantities.keys() == closely.quantities.keys()
-    for uid, found in closely.quantities.items():
-        assert quick.quantities[uid] == (*found[:2], pytest.approx(found.value, rel=1e-12), found.unit)
+    for uid, quantity in closely.quantities.items():
+        assert quick.quantities[uid] == (
+            *quantity[:2],
+            pytest.approx(quantity.value, rel=1e-12),
+            quantity.unit,
+        )
 
 
 @pytest.mark.parametrize("chunk", [700, 60_000, 1 << 20])

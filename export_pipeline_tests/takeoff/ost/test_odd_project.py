@@ -122,6 +122,6 @@ def test_excel_and_pdf_have_every_quantity_of_the_project(odd: OddProject, tmp_p
     (top,) = (index for index, row in enumerate(cells) if row[0] == "Condition")
     quantity = cells[top].index("Quantity")
     expected = totals(layout)
-    found = {row[0].lstrip("'"): row[quantity] for row in cells[top + 1 :] if row[0] in expected}
-    assert found == pytest.approx(expected)
+    quantities = {row[0].lstrip("'"): row[quantity] for row in cells[top + 1 :] if row[0] in expected}
+    assert quantities == pytest.approx(expected)
     rendered(layout, "pdf", tmp_path / "odd.pdf")

@@ -19,17 +19,17 @@ FLOATS = (
 )
 
 
-def texts(found: list[list[float]]) -> list[str]:
-    offsets = np.array([0, *accumulate(map(len, found))], np.int64)
-    values = np.array([number for numbers in found for number in numbers], np.float64)
+def texts(rows: list[list[float]]) -> list[str]:
+    offsets = np.array([0, *accumulate(map(len, rows))], np.int64)
+    values = np.array([number for numbers in rows for number in numbers], np.float64)
     return [text + END for text in positions(values, offsets).to_pylist()]
 
 
 @pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(st.lists(FLOATS, min_size=1, max_size=9), max_size=9))
-def test_every_number_comes_back_in_its_shortest_form(found: list[list[float]]) -> None:
-    for text, values in zip(texts(found), found, strict=True):
+def test_every_number_comes_back_in_its_shortest_form(rows: list[list[float]]) -> None:
+    for text, values in zip(texts(rows), rows, strict=True):
         numbers = text.removesuffix("&#xa;").split(";")
         assert [float(number) for number in numbers] == values
         for number, value in zip(numbers, values, strict=True):

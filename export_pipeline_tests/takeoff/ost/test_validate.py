@@ -30,7 +30,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_bytes().decode()
 
 
-def found(path: Path, text: str | bytes) -> list[validate.Problem]:
+def broken_rules(path: Path, text: str | bytes) -> list[validate.Problem]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return validate.check(path)
 
@@ -122,7 +122,7 @@ BREAKS = [
 def test_each_break_is_found(tmp_path: Path, sound: str, rule: str, old: str, new: str, times: int) -> None:
     assert old in sound
     broken = sound.replace(old, new, times or -1)
-    problems = found(tmp_path / "broken.xml", broken)
+    problems = broken_rules(tmp_path / "broken.xml", broken)
     assert rule in {problem.rule for problem in problems}, problems
     for problem in problems:
         assert problem.where
@@ -136,31 +136,33 @@ def test_each_break_is_found(tmp_path: Path, sound: str, rule: str, old: str, ne
 def test_takeoffs_in_ascending_order_or_with_one_uid_twice(tmp_path: Path, sound: str) -> None:
     first, second = element(sound, "BidTakeoff", 0), element(sound, "BidTakeoff", 1)
     swapped = sound.replace(first, "@").replace(second, first).replace("@", second)
-    assert "sequence" in {problem.rule for problem in found(tmp_path / "a.xml", swapped)}
+    assert "sequence" in {problem.rule for problem in broken_rules(tmp_path / "a.xml", swapped)}
     uid = re.search('UID="([0-9]+)"', first)
     last = element(sound, "BidTakeoff", -1)
     assert uid is not None
     doubled = sound.replace(last, re.sub('UID="[0-9]+"', uid.group(), last, count=1))
-    assert [problem.rule for problem in found(tmp_path / "b.xml", doubled)] == ["uid"]
+    assert [problem.rule for problem in broken_rules(tmp_path / "b.xml", doubled)] == ["uid"]
     shared = sound.replace(last, re.sub('UID="[0-9]+"', 'UID="3"', last, count=1))
-    assert [problem.rule for problem in found(tmp_path / "c.xml", shared)] == ["uid"]
+    assert [problem.rule for problem in broken_rules(tmp_path / "c.xml", shared)] == ["uid"]
 
 
 def test_no_bid_and_two_bids(tmp_path: Path, sound: str) -> None:
     bid = sound[sound.index("<Bid ") : sound.index("</Bid>") + len("</Bid>\r\n")]
-    assert "bid" in {problem.rule for problem in found(tmp_path / "none.xml", sound.replace(bid, ""))}
-    assert "bid" in {problem.rule for problem in found(tmp_path / "two.xml", sound.replace(bid, bid + bid))}
+    assert "bid" in {problem.rule for problem in broken_rules(tmp_path / "none.xml", sound.replace(bid, ""))}
+    assert "bid" in {
+        problem.rule for problem in broken_rules(tmp_path / "two.xml", sound.replace(bid, bid + bid))
+    }
 
 
 def test_entities_are_never_expanded(tmp_path: Path) -> None:
     levels = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
     laughs = f'<!DOCTYPE r [<!ENTITY e0 "ha">{levels}]><XML_ROOT>&e11;</XML_ROOT>'
-    assert [problem.rule for problem in found(tmp_path / "a.xml", laughs)] == ["declaration", "bid"]
+    assert [problem.rule for problem in broken_rules(tmp_path / "a.xml", laughs)] == ["declaration", "bid"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"<a/>", b"\xff\xfe<\x00", b"<XML_ROOT/>"])
 def test_a_file_of_another_format_is_a_problem_not_a_crash(tmp_path: Path, data: bytes) -> None:
-    assert found(tmp_path / "other", data)
+    assert broken_rules(tmp_path / "other", data)
     facts = validate.read_back(tmp_path / "other")
     assert (facts.rows, facts.totals["quantity"]) == (0, 0.0)
     assert facts.problems
@@ -170,12 +172,12 @@ def test_unknown_elements_and_attributes_are_passed_over(tmp_path: Path, sound: 
     more = sound.replace("<BidZones/>", '<BidZones/>\r\n<Invented UID="x"/>').replace(
         "<BidPage ", '<BidPage New="1" '
     )
-    assert found(tmp_path / "a.xml", more) == []
+    assert broken_rules(tmp_path / "a.xml", more) == []
 
 
 def test_the_items_of_a_list_may_be_named_either_way(tmp_path: Path, sound: str) -> None:
     assert "<JobStatuse " in sound
-    assert found(tmp_path / "a.xml", sound.replace("<JobStatuse ", "<JobStatus ")) == []
+    assert broken_rules(tmp_path / "a.xml", sound.replace("<JobStatuse ", "<JobStatus ")) == []
 
 
 def test_a_report_names_at_most_fifty_problems(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_a_report_names_at_most_fifty_problems(tmp_path: Path) -> None:
     many = [shape("point", 3, xy(1, 1)) for _ in range(3000)]
     rendered(path, CONDITIONS, [page()], many)
     broken = path.read_text(encoding="utf-8").replace('Curve="-1"', 'Curve="9"')
-    assert len(found(path, broken)) == 1000
+    assert len(broken_rules(path, broken)) == 1000
     assert len(validate.read_back(path).problems) == 50
 
 
@@ -206,9 +208,10 @@ def test_a_hole_is_taken_off_and_other_results_are_not_guessed(tmp_path: Path, s
     assert "120;120" in hole
     cut = hole.replace('ParentUID="0"', f'ParentUID="{uid.group(1)}"').replace("120", "60")
     cut = re.sub('BidConditionUID="[0-9]+"', 'BidConditionUID="9"', cut)
-    assert found(path, sound.replace(hole, cut)) == []
+    assert broken_rules(path, sound.replace(hole, cut)) == []
     assert validate.quantities(path)[9].value == pytest.approx(75)
     assert (
-        found(path, sound.replace('UOM1="5"', 'UOM1="0"').replace('Quantity1="11"', 'Quantity1="19"')) == []
+        broken_rules(path, sound.replace('UOM1="5"', 'UOM1="0"').replace('Quantity1="11"', 'Quantity1="19"'))
+        == []
     )
     assert validate.quantities(path)[9].value != validate.quantities(path)[9].value  # NaN

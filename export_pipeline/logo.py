@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
 
-_MOST_BYTES = 2_000_000
-_MOST_PIXELS = 16_000_000
+_MAX_BYTES = 2_000_000
+_MAX_PIXELS = 16_000_000
 _FONTS = Path(__file__).parent / "formats" / "pdf" / "fonts"
 _SVG_WIDTH = 1_200
 """Pixels across that an SVG is drawn with: enough for print."""
@@ -36,8 +36,8 @@ def read_logo(path: Path) -> bytes:
 
 @lru_cache(2)
 def _read(path: Path, _modified: int, size: int) -> bytes:
-    if size > _MOST_BYTES:
-        raise ValueError(f"has {size:,} bytes, at most {_MOST_BYTES:,} are allowed: {path}")
+    if size > _MAX_BYTES:
+        raise ValueError(f"has {size:,} bytes, at most {_MAX_BYTES:,} are allowed: {path}")
     data = path.read_bytes()
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         data = _draw_svg(data, path)
@@ -45,7 +45,7 @@ def _read(path: Path, _modified: int, size: int) -> bytes:
 
     try:
         with Image.open(BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > _MAX_PIXELS:
                 raise ValueError(f"has {image.width:,} x {image.height:,} pixels, which is too large: {path}")
             image.load()
     except (UnidentifiedImageError, Image.DecompressionBombError):

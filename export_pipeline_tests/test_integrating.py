@@ -102,7 +102,7 @@ def test_the_sql_works_with_the_rights_that_are_granted(kind: str, request: pyte
         command, answer = statements(blocks("SQL: cancel, retry, delete", "sql")[0])
         database.run(command)
         assert database.run(answer) == [("cancel", "pending", None)]
-        assert Commands.beside(ledger).run_pending(lambda key: None) == 1
+        assert Commands.sharing(ledger).run_pending(lambda key: None) == 1
         assert database.run(answer) == [("cancel", "done", "Canceled.")]
         assert database.run(look) == [(job_id, "canceled")]
         if kind == "postgresql":

@@ -169,8 +169,8 @@ def test_every_column_of_a_schedule_that_people_choose_is_named() -> None:
 def test_every_figure_of_the_scrape_is_there(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
     migrate(url)
-    with Statistics(url) as figures:
-        known = {family.name for family in text_string_to_metric_families(metrics_text(figures))}
+    with Statistics(url) as statistics:
+        known = {family.name for family in text_string_to_metric_families(metrics_text(statistics))}
     (block,) = blocks("prometheus")
     shown = {family.name for family in text_string_to_metric_families(block)}
     named = set(re.findall(r"export_pipeline_[a-z_]+", PAGE)) - {"export_pipeline_version"}

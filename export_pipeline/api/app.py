@@ -133,8 +133,8 @@ def _add_operations(app: FastAPI) -> None:
         from export_pipeline.metrics import metrics_text
 
         def read() -> str:
-            with Statistics(service.settings.jobs_url) as figures:
-                return metrics_text(figures)
+            with Statistics(service.settings.jobs_url) as statistics:
+                return metrics_text(statistics)
 
         return await service.run(read)
 

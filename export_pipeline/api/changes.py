@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _LISTENING_POLL_SECONDS = 10.0  # in case a notification was lost
 _RECONNECT_SECONDS = 2.0
-_MOST_IDS = 500
+_MAX_IDS = 500
 MAX_WAITS = 500
 """Calls of one caller that may wait at a time: a quarter of the connections that the service takes."""
 
@@ -133,8 +133,8 @@ class Changes:
                 for job_id, watches in self._watches.items()
                 if due or any(watch.progress for watch in watches)
             ]
-            for start in range(0, len(ids), _MOST_IDS):
-                await self._compare(ids[start : start + _MOST_IDS])
+            for start in range(0, len(ids), _MAX_IDS):
+                await self._compare(ids[start : start + _MAX_IDS])
 
     async def _compare(self, ids: list[str]) -> None:
         try:

@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 MAX_WAIT_SECONDS = 60
 _RETRY_SECONDS = 2
 _HEARTBEAT_SECONDS = 15
-_MOST_EVENT_SECONDS = 15 * 60
+_MAX_EVENT_SECONDS = 15 * 60
 ExportId = Annotated[
     str, Path(max_length=100, description="Id.", examples=["7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11"])
 ]
@@ -215,7 +215,7 @@ async def _events(
     job: Job, caller: str, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
 ) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
-    until = loop.time() + _MOST_EVENT_SECONDS  # then the client reconnects, and its key is checked again
+    until = loop.time() + _MAX_EVENT_SECONDS  # then the client reconnects, and its key is checked again
     with changes.watching(job.id, caller, progress=True) as watch:
         yield f"retry: {_RETRY_SECONDS * 1000}\n\n"
         while True:

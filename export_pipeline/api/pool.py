@@ -21,7 +21,7 @@ DEADLINE_SECONDS = 20.0
 MAX_WAITING = 6
 """Requests that wait for a process; more are refused at once."""
 _WAIT_SECONDS = 3.0
-_MOST_REQUESTS = 500
+_MAX_REQUESTS = 500
 """Requests after which a process is replaced, so that what libraries keep does not add up."""
 
 
@@ -84,7 +84,7 @@ class ExportPool:
             self._end(maker)
             self._free.put(None)
             raise
-        if maker.requests >= _MOST_REQUESTS:
+        if maker.requests >= _MAX_REQUESTS:
             self._end(maker)
             maker = None
         self._free.put(maker)

@@ -148,5 +148,5 @@ def _weekday(text: str) -> int:
         return int(text)
     named = [day for day in WEEKDAYS if day.startswith(text.lower()) and len(text) > 1]
     if len(named) != 1:
-        raise UserError(f"--weekday {text}: it is none of {', '.join(WEEKDAYS)}.")
+        raise UserError(f"--weekday {text}: it is not one of {', '.join(WEEKDAYS)}.")
     return WEEKDAYS.index(named[0]) + 1

@@ -30,12 +30,13 @@ def health(
         ),
     ] = 15,
     metrics: Annotated[
-        bool, typer.Option("--metrics", help="Print the ledger's figures for Prometheus instead.")
+        bool, typer.Option("--metrics", help="Print the ledger's statistics for Prometheus instead.")
     ] = False,
     metrics_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.prom", help="Write the figures there, for the node exporter's textfile collector."
+            metavar="FILE.prom",
+            help="Write the statistics there, for the node exporter's textfile collector.",
         ),
     ] = None,
     as_json: Json = False,
@@ -51,8 +52,8 @@ def health(
     if metrics or metrics_file:
         if as_json:
             raise UserError("--metrics is a format of its own; leave --json out.")
-        with Statistics(settings.jobs_url) as figures:
-            _print_metrics(figures, metrics_file)
+        with Statistics(settings.jobs_url) as statistics:
+            _print_metrics(statistics, metrics_file)
         return
     findings = examine(settings, late=timedelta(minutes=minutes))
     wrong = [finding for finding in findings if not finding.is_advice]
@@ -70,15 +71,15 @@ def health(
         raise typer.Exit(1)
 
 
-def _print_metrics(figures: Statistics, file: Path | None) -> None:
+def _print_metrics(statistics: Statistics, file: Path | None) -> None:
     if file is None:
-        typer.echo(metrics_text(figures), nl=False)
+        typer.echo(metrics_text(statistics), nl=False)
         return
     if file.suffix != ".prom":
         raise UserError(
             f"--metrics-file {file}: its name must end in .prom, or the node exporter passes over it."
         )
     try:
-        write_metrics(figures, file)
+        write_metrics(statistics, file)
     except OSError as error:
         raise UserError(f"--metrics-file {file} cannot be written: {error.strerror or error}.") from None

@@ -10,13 +10,13 @@ from export_pipeline.core.columns import Column
 
 ChartType: TypeAlias = Literal["bar", "column", "line", "pie"]
 
-_LEAST, _MOST = 1e-300, 1e306
+_SMALLEST, _LARGEST = 1e-300, 1e306
 """Sizes that every program draws. Axes are a little longer than their values, and doubles end at 1.8e308."""
 
 
 def is_drawable(value: int | float | Decimal) -> bool:
     """True if a number is 0, or neither too small nor too large to be drawn; NaN is not drawable."""
-    return value == 0 or _LEAST <= value <= _MOST or -_MOST <= value <= -_LEAST
+    return value == 0 or _SMALLEST <= value <= _LARGEST or -_LARGEST <= value <= -_SMALLEST
 
 
 @dataclass(frozen=True, slots=True)

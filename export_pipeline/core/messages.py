@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-_MOST = 2_000
+_MAX_LENGTH = 2_000
 _END = 600
 
 
 def one_line(text: str) -> str:
     """Escape unprintable characters (a line break as \\n), and cut out the middle of a long text."""
-    if len(text) > _MOST:
-        text = f"{text[: _MOST - _END]} … {text[-_END:]}"
+    if len(text) > _MAX_LENGTH:
+        text = f"{text[: _MAX_LENGTH - _END]} … {text[-_END:]}"
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from export_pipeline.core.columns import Column
 
 _BATCH_BYTES = 16 << 20
-_LEAST_ROWS, _MOST_ROWS = 256, 16_384
+_LEAST_ROWS, _MAX_ROWS = 256, 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _rows_of_a_batch(batches: Sequence[pa.RecordBatch]) -> int:
     """Return the number of rows that make a batch of `_BATCH_BYTES` on average."""
     rows = sum(batch.num_rows for batch in batches)
     bytes_of_a_row: int = sum(batch.nbytes for batch in batches) // max(rows, 1) + 1
-    return min(max(_BATCH_BYTES // bytes_of_a_row, _LEAST_ROWS), _MOST_ROWS)
+    return min(max(_BATCH_BYTES // bytes_of_a_row, _LEAST_ROWS), _MAX_ROWS)
 
 
 def _gather(batches: Sequence[pa.RecordBatch], positions: np.ndarray) -> pa.RecordBatch:

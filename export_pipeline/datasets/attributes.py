@@ -154,7 +154,9 @@ class DatasetModel(Strict):
                 raise ValueError(f"format_aliases.{alias}: a format has this name; choose another one")
             if format not in self.formats:
                 there = ", ".join(self.formats)
-                raise ValueError(f"format_aliases.{alias}: {format} is none of its formats; they are {there}")
+                raise ValueError(
+                    f"format_aliases.{alias}: {format} is not one of its formats; they are {there}"
+                )
         return self
 
     @field_validator("options")

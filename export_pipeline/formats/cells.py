@@ -14,9 +14,9 @@ from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 from export_pipeline.formats import times
 
 _EXACT_INTEGER = 2.0**53
-_MOST_DIGITS = 76
+_MAX_DIGITS = 76
 """Precision of Arrow's widest decimal type."""
-_MOST_SCALED = 15
+_MAX_SCALED = 15
 """Most decimal places at which doubles are rounded as 64-bit integers."""
 _WIDE = Context(prec=800)  # more digits than any double has before and after its point
 
@@ -63,11 +63,11 @@ def format_rounded(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
         near = 1e-4 + np.abs(scaled) * 2.0**-51
         hard = ~(np.abs(scaled) < _EXACT_INTEGER / 4) | (np.abs(scaled - np.floor(scaled) - 0.5) < near)
         hard &= np.isfinite(values)
-    if digits > _MOST_SCALED:
+    if digits > _MAX_SCALED:
         hard = np.isfinite(values)
     units = np.rint(np.where(hard | ~np.isfinite(values), 0.0, scaled)).astype(np.int64)
     changed = np.isfinite(values) & ~hard & (units / power != values)
-    texts = _scaled_text(units, min(digits, _MOST_SCALED))
+    texts = _scaled_text(units, min(digits, _MAX_SCALED))
     special = hard | ~np.isfinite(values)
     if special.any():
         replacements = []
@@ -90,7 +90,7 @@ def _rounded_decimals(array: pa.Array, digits: int) -> tuple[pa.Array, int]:
         zeros = "0" * (digits - kind.scale)
         padding = zeros if kind.scale or not zeros else f".{zeros}"
         return (pc.binary_join_element_wise(text, padding, "") if padding else text), 0
-    if kind.precision == _MOST_DIGITS:  # rounding may carry into one more digit
+    if kind.precision == _MAX_DIGITS:  # rounding may carry into one more digit
         return _rounded_one_by_one(array, digits)
     wide = array.cast(_decimal(kind.precision + 1, kind.scale))
     near = pc.round(wide, ndigits=digits, round_mode="half_towards_infinity")
@@ -156,12 +156,12 @@ def _decimal(digits: int, scale: int) -> pa.DataType:
     return pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
 
 
-_MOST_PLAIN_SCALE = 6  # Arrow writes small numbers with an exponent from the seventh decimal place on
+_MAX_PLAIN_SCALE = 6  # Arrow writes small numbers with an exponent from the seventh decimal place on
 
 
 def _plain_decimals(text: pa.Array, scale: int) -> pa.Array:
     """Expand the exponents that Arrow writes for decimals near zero."""
-    if scale <= _MOST_PLAIN_SCALE:
+    if scale <= _MAX_PLAIN_SCALE:
         return text
     marks = find_cells(text, b"E")
     if marks is None:

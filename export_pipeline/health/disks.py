@@ -22,12 +22,12 @@ _LEAST_FREE_SHARE = 0.05
 _RECENT = timedelta(minutes=10)
 
 
-def worker_disk_findings(figures: Statistics, settings: Settings) -> Iterator[Finding]:
+def worker_disk_findings(statistics: Statistics, settings: Settings) -> Iterator[Finding]:
     """Find workers on other machines whose staging disk is nearly full, as their leases have reported it."""
     own = None
     with suppress(OSError):  # `staging_findings` reports that
         own = (socket.gethostname(), shutil.disk_usage(settings.staging_folder).total)
-    for worker, (disk, since) in figures.staging_disks(_RECENT).items():
+    for worker, (disk, since) in statistics.staging_disks(_RECENT).items():
         if worker != own and _is_nearly_full(disk):
             yield Finding(
                 "staging_full",

@@ -31,13 +31,13 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
                 "Run `export-pipeline migrate`.",
             )
             return
-        with Statistics(settings.jobs_url) as figures:
-            yield from _late_findings(figures, settings, late)
-            yield from _failing(figures)
+        with Statistics(settings.jobs_url) as statistics:
+            yield from _late_findings(statistics, settings, late)
+            yield from _failing(statistics)
             yield from _unserved(settings)
             yield from _mail_links(settings)
-            yield from worker_disk_findings(figures, settings)
-            for schedule_id, problem in figures.broken_schedules():
+            yield from worker_disk_findings(statistics, settings)
+            for schedule_id, problem in statistics.broken_schedules():
                 yield Finding(
                     "schedule_broken",
                     f"Schedule {schedule_id} was set inactive: {problem}",
@@ -50,9 +50,9 @@ def ledger_findings(settings: Settings, late: timedelta) -> Iterator[Finding]:
         yield Finding("ledger_unusable", str(error), "Correct EXPORT_JOBS_URL, or its user's rights.")
 
 
-def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> Iterator[Finding]:
+def _late_findings(statistics: Statistics, settings: Settings, late: timedelta) -> Iterator[Finding]:
     minutes = f"{late.total_seconds() / 60:.0f} minutes"
-    in_flight = sum(one.in_flight for one in figures.queue())
+    in_flight = sum(one.in_flight for one in statistics.queue())
     full = in_flight >= settings.max_in_flight
     busy = (
         f"{in_flight} are in flight, as many as EXPORT_MAX_IN_FLIGHT allows: look at what they do, or "
@@ -60,40 +60,45 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
     )
     idle = "See whether the daemon runs and requests_sensor is on; `export-pipeline show ID` tells more."
     overdue_rows: list[tuple[FindingCode, Late | None, str, str]] = [
-        ("jobs_waiting", figures.waiting(late), "requests have waited for more than", busy if full else idle),
+        (
+            "jobs_waiting",
+            statistics.waiting(late),
+            "requests have waited for more than",
+            busy if full else idle,
+        ),
         (
             "jobs_stuck",
-            figures.working(late),
+            statistics.working(late),
             "requests have been worked on for more than",
             "`export-pipeline show ID` tells the step and links to the run; `cancel ID`, then `retry ID`.",
         ),
         (
             "mails_late",
-            figures.unsent(late),
+            statistics.unsent(late),
             "mails have not been sent for more than",
             "See whether delivery_sensor is on and the mail server answers; `export-pipeline show ID` says.",
         ),
         (
             "webhooks_late",
-            figures.webhooks_late(late),
+            statistics.webhooks_late(late),
             "deliveries to webhooks have not been tried for more than",
             "See whether webhooks_sensor is on and EXPORT_WEBHOOK_KEY is set.",
         ),
         (
             "commands_late",
-            figures.commands_late(late),
+            statistics.commands_late(late),
             "commands have waited for more than",
             "See whether commands_sensor is on; the answer in export_commands tells more.",
         ),
         (
             "materializations_late",
-            figures.unreported(late),
+            statistics.unreported(late),
             "files of the HTTP service have been unknown to Dagster for more than",
             "See whether the daemon runs and materializations_sensor is on.",
         ),
         (
             "schedules_late",
-            figures.unscheduled(late),
+            statistics.unscheduled(late),
             "schedules are due for more than",
             "See whether the daemon runs and schedules_sensor is on.",
         ),
@@ -101,16 +106,16 @@ def _late_findings(figures: Statistics, settings: Settings, late: timedelta) -> 
     for code, lateness, wrong, do in overdue_rows:
         if lateness is not None:
             yield _late(code, lateness, f"{wrong} {minutes}", do)
-    if (unsure := figures.unsure()) is not None:
+    if (unsure := statistics.unsure()) is not None:
         do = "`export-pipeline show ID` names the recipients; `resend ID` may give them a copy."
         yield _late("mails_unsure", unsure, "mails may or may not have arrived", do)
-    if (failed := figures.unsent_for_good(_OVERDUE)) is not None:
-        do = "`export-pipeline show ID` tells why; when that is mended, `resend ID`."
+    if (failed := statistics.unsent_for_good(_OVERDUE)) is not None:
+        do = "`export-pipeline show ID` tells why; when that is fixed, `resend ID`."
         yield _late("mails_failed", failed, "mails of the last day could not be sent", do)
-    if (untold := figures.webhooks_failed(_OVERDUE)) is not None:
+    if (untold := statistics.webhooks_failed(_OVERDUE)) is not None:
         do = "`export-pipeline webhooks deliveries ID --status failed` tells why; or `webhooks revoke ID`."
         yield _late("webhooks_failed", untold, "deliveries to webhooks of the last day failed for good", do)
-    if (overdue := figures.overdue(_OVERDUE)) is not None:
+    if (overdue := statistics.overdue(_OVERDUE)) is not None:
         do = "See whether purge_sensor is on, or run `export-pipeline purge`."
         yield _late("files_overdue", overdue, "files should have been removed a day ago or longer", do)
 
@@ -120,14 +125,14 @@ def _late(code: FindingCode, late: Late, wrong: str, do: str) -> Finding:
     return Finding(code, f"{late.count:,} {wrong}: {', '.join(late.examples)}{more}.", do, late.since)
 
 
-def _failing(figures: Statistics) -> Iterator[Finding]:
+def _failing(statistics: Statistics) -> Iterator[Finding]:
     """Find out if at least half of the last hour's requests failed, not counting invalid requests.
 
     Up to `_FEW` failures are no finding.
     """
-    failures = [(code, n) for code, n in figures.failures(_FAILING) if code not in REQUESTER_ERRORS]
+    failures = [(code, n) for code, n in statistics.failures(_FAILING) if code not in REQUESTER_ERRORS]
     failed = sum(count for _, count in failures)
-    good = sum(one.count for one in figures.ended(_FAILING) if one.status is Status.COMPLETED)
+    good = sum(one.count for one in statistics.ended(_FAILING) if one.status is Status.COMPLETED)
     if failed > _FEW and failed >= good:
         codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in failures[:3])
         yield Finding(

@@ -148,7 +148,7 @@ def purge(
             purged.bytes += finding.bytes or 0
         tell(finding)
 
-    known = KnownFiles.beside(ledger)
+    known = KnownFiles.sharing(ledger)
     purged.ended = _expire(ledger, store, limit, until, dry_run, who, report)
     judge = _Judge(known, store, ledger.deployment(), retention, deleted_scopes)
 
@@ -171,7 +171,7 @@ def purge(
         if dry_run:
             break
     if events_kept is not None and not dry_run:
-        Commands.beside(ledger).forget(events_kept)
+        Commands.sharing(ledger).forget(events_kept)
     return purged
 
 
@@ -222,7 +222,7 @@ def unpublish_own(ledger: Ledger, store: Store, key: str, sha256: str | None = N
         sha256: SHA-256 of the job's file. If given, a file with a different one is kept until its own
             manifest expires: somebody may have exported the window again by hand.
     """
-    deployment, known = ledger.deployment(), KnownFiles.beside(ledger)
+    deployment, known = ledger.deployment(), KnownFiles.sharing(ledger)
 
     def is_others(manifest: Manifest | None) -> bool:
         if manifest is not None and manifest.deployment not in (None, deployment):

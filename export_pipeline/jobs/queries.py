@@ -46,7 +46,7 @@ class Reader:
         return self._engine
 
     @classmethod
-    def beside(cls, reader: Reader) -> Self:
+    def sharing(cls, reader: Reader) -> Self:
         """Return an instance that shares the reader's ledger and connections; the reader closes them."""
         shared = cls.__new__(cls)
         shared._engine = reader._engine

@@ -219,7 +219,7 @@ class ExportStoreIOManager(dg.IOManager):
         def ensure() -> None:
             ensure_still_requested(self.ledger.open, run, file.format)
             with suppress(NoLedgerError):
-                KnownFiles.beside(self.ledger.open()).ensure_not_held(file.upload.key)
+                KnownFiles.sharing(self.ledger.open()).ensure_not_held(file.upload.key)
 
         if is_canceling(instance, run.run_id):  # the signal of its launcher got lost
             raise dg.DagsterExecutionInterruptedError

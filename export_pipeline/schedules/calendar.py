@@ -221,7 +221,7 @@ def check_choice(field: str, value: Any, valid: Collection[str]) -> None:
         there = ", ".join(valid)
         if len(valid) == 1:
             raise ScheduleError(f"{field}: there is no {value!r}, only {there}.")
-        raise ScheduleError(f"{field}: {value!r} is none of {there}.{_nearest(value, valid)}")
+        raise ScheduleError(f"{field}: {value!r} is not one of {there}.{_nearest(value, valid)}")
 
 
 def _zone(name: Any) -> None:

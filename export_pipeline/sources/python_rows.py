@@ -140,12 +140,12 @@ def _decimal(cell: Any) -> Decimal:
             as digits, 1e999999999 would fill the memory.
     """
     number = Decimal(str(cell).strip())
-    if number.is_finite() and abs(number.adjusted()) > _MOST_DIGITS:
+    if number.is_finite() and abs(number.adjusted()) > _MAX_DIGITS:
         raise InvalidOperation
     return number
 
 
-_MOST_DIGITS = 1000
+_MAX_DIGITS = 1000
 
 
 _MIDNIGHT = re.compile(r"^(\d{4}-\d\d-\d\d)(?:[ T]00:00(?::00(?:\.0+)?)?)?$")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 256 << 10
-_MOST_HASHED_LATER = 4
+_MAX_HASHED_LATER = 4
 
 
 class Upload(StagedFile):
@@ -153,7 +153,7 @@ class Upload(StagedFile):
             self._append(memoryview(held))
 
     def _append(self, piece: memoryview) -> None:
-        while len(self._hashing) >= _MOST_HASHED_LATER:
+        while len(self._hashing) >= _MAX_HASHED_LATER:
             self._hashing.popleft().result()
         self._hashing.append(self._beside.submit(self._hash, piece))
         write_all(self._handle, piece)

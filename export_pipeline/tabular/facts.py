@@ -12,7 +12,7 @@ from export_pipeline.tabular.columns import make_header
 from export_pipeline.tabular.filter_values import find_column
 from export_pipeline.tabular.spec import FilterSpec, TableSpec
 
-_MOST_VALUES = 5
+_MAX_VALUES = 5
 
 
 def describe_export(spec: TableSpec, data: ExportData) -> tuple[tuple[str, str], ...]:
@@ -92,8 +92,8 @@ def _words(spec: TableSpec, name: str, operator: str, value: Any) -> str:
 
     match operator:
         case "in" | "in_":
-            listed = ", ".join(as_text(one) for one in value[:_MOST_VALUES])
-            more = len(value) - _MOST_VALUES
+            listed = ", ".join(as_text(one) for one in value[:_MAX_VALUES])
+            more = len(value) - _MAX_VALUES
             return f"{listed} and {more:,} more" if more > 0 else listed
         case "range" | "range_":
             ends = value.get("from", value.get("from_")), value.get("to")

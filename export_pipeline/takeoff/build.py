@@ -34,7 +34,7 @@ from export_pipeline.takeoff.fields import (
 )
 from export_pipeline.takeoff.tally import NAMED, Tally
 
-_MOST_MONEY = Decimal(10**14)
+_MAX_MONEY = Decimal(10**14)
 _PAGE_ADDED = (column("document_index", Kind.INTEGER), column("document_label", Kind.TEXT, "Document"))
 
 
@@ -199,7 +199,7 @@ def _scale_costs(row: dict[str, Any], exported: float, stored: float) -> dict[st
     costs["total_cost"] = sum(costs.values(), Decimal(0))
     markup = sum(Decimal(repr(row[name] or 0.0)) for name in ("overhead_percent", "profit_percent"))
     costs["total_with_markup"] = _cents(costs["total_cost"] * (1 + markup / 100))
-    if max(abs(cost) for cost in costs.values()) >= _MOST_MONEY:
+    if max(abs(cost) for cost in costs.values()) >= _MAX_MONEY:
         raise ValueError("more money than a column holds")
     if row["total_labor_hours"] is not None:
         costs["total_labor_hours"] = row["total_labor_hours"] * (exported / stored)

@@ -12,7 +12,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.takeoff.contents import Contents
 from export_pipeline.takeoff.fields import COST_PARTS
 
-_MOST = 12
+_MAX_VALUES = 12
 """Most bars of a chart; the last one may be the rest."""
 
 
@@ -33,13 +33,15 @@ def cost_charts(contents: Contents) -> tuple[Chart, ...]:
 def _add(
     rows: Sequence[Mapping[str, Any]], key: Callable[[Mapping[str, Any]], str], names: Sequence[str]
 ) -> list[tuple[str, list[Decimal]]]:
-    """Return the sums of columns by key, the largest first; those beyond `_MOST` in one."""
+    """Return the sums of columns by key, the largest first; those beyond `_MAX_VALUES` in one."""
     sums: dict[str, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * len(names))
     for row in rows:
         own = sums[key(row)]
         sums[key(row)] = [one + (row[name] or Decimal(0)) for one, name in zip(own, names, strict=True)]
     ranked = sorted(sums.items(), key=lambda item: (-sum(item[1]), item[0]))
-    kept, others = (ranked, []) if len(ranked) <= _MOST else (ranked[: _MOST - 1], ranked[_MOST - 1 :])
+    kept, others = (
+        (ranked, []) if len(ranked) <= _MAX_VALUES else (ranked[: _MAX_VALUES - 1], ranked[_MAX_VALUES - 1 :])
+    )
     if others:
         rest = [sum(parts, Decimal(0)) for parts in zip(*(parts for _, parts in others), strict=True)]
         kept.append((f"Other ({len(others):,})", rest))

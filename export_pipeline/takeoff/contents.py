@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table, copy_array
-from export_pipeline.takeoff.options import MOST_PRINTED
+from export_pipeline.takeoff.options import MAX_PRINTED
 
 Ints = npt.NDArray[np.int64]
 
@@ -58,7 +58,7 @@ class Contents:
     def printed_details(self) -> bool:
         """True if the chapters list measurements, not only conditions."""
         if self.options["include_details"] == "auto":
-            return self.measurements.rows <= MOST_PRINTED
+            return self.measurements.rows <= MAX_PRINTED
         return self.details
 
     @property

@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 _STEP = math.tau / 96
-MOST_STEPS = 96
+MAX_STEPS = 96
 """Most straight sides of one arc."""
 
 Point = tuple[float, float]
@@ -94,7 +94,7 @@ def _bend(start: Point, end: Point, bulge: float, *, closed: bool) -> list[Point
 
 def _between(center: Point, radius: float, first: float, sweep: float, *, closed: bool) -> list[Point]:
     """Return the points between the ends of an arc, slightly outside it, so that length or area is exact."""
-    steps = min(max(math.ceil(abs(sweep) / _STEP), 3), MOST_STEPS)
+    steps = min(max(math.ceil(abs(sweep) / _STEP), 3), MAX_STEPS)
     step = abs(sweep) / steps
     reach = radius * (_equal_area(steps, step) if closed else _equal_length(steps, step))
     angles = (first + math.copysign(step, sweep) * number for number in range(1, steps))

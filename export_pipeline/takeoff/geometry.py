@@ -30,7 +30,7 @@ CIRCLE_SEGMENTS = 96
 _STEP = 2 * np.pi / CIRCLE_SEGMENTS
 # A regular polygon with this circumradius has the area of the unit circle.
 _EQUAL_AREA_RADIUS = float(np.sqrt(_STEP / np.sin(_STEP)))
-MOST_ARC_SEGMENTS = curves.MOST_STEPS
+MAX_ARC_SEGMENTS = curves.MAX_STEPS
 EQUAL_PERIMETER = float((_STEP / 2) / (_EQUAL_AREA_RADIUS * np.sin(_STEP / 2)))
 """Scaled by this about its centre, a circle's polygon has the circle's perimeter instead of its area."""
 

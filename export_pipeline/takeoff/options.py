@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from export_pipeline.time_zones import zone_problem
 
-MOST_PRINTED = 100
+MAX_PRINTED = 100
 """Most measurements that a PDF lists if nobody asks for details."""
 
 
@@ -40,7 +40,7 @@ class TakeoffOptions(BaseModel):
         BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value),
         Field(
             description="List single measurements in Excel, PDF and JSON, or the summaries only. `auto`: a "
-            f"PDF lists up to {MOST_PRINTED}, the others all. CSV and OST always list measurements."
+            f"PDF lists up to {MAX_PRINTED}, the others all. CSV and OST always list measurements."
         ),
     ] = "auto"
     include_empty_conditions: Annotated[

@@ -100,7 +100,7 @@ def page_matrix(contents: Contents) -> tuple[Table, Total] | None:
     """
     sums = _page_sums(contents)
     conditions = sorted({condition for _, condition, _, _ in sums})
-    if not 0 < len(conditions) <= _MOST_CONDITIONS:
+    if not 0 < len(conditions) <= _MAX_CONDITIONS:
         return None
     columns = [column for column in _PAGE_TOTALS if column.name in ("page_number", "sheet_number")]
     sheets = [page["sheet_number"] for page in contents.pages]
@@ -149,7 +149,7 @@ def _page_sums(contents: Contents) -> list[tuple[int, int, int, float]]:
 
 
 _SHEET = ("document_label", "page_number", "sheet_number", "sheet_title")
-_MOST_CONDITIONS = 12
+_MAX_CONDITIONS = 12
 """Most conditions that are columns of a page."""
 _PAGE_TOTALS = (
     Column("page_number", "Page", Kind.INTEGER, grouping=False),

@@ -88,7 +88,7 @@ def test_a_killed_process_leaves_a_whole_export_none_or_one_that_a_run_finishes(
     store, key = open_store(settings.store_url), request_key(accounts[0], request.job_id, ".csv")
     both = {key, manifest_key(key)}
     with Ledger(settings.jobs_url) as ledger, dg.DagsterInstance.ephemeral() as instance:
-        unreported = Materializations.beside(ledger)
+        unreported = Materializations.sharing(ledger)
         there = {"visible": {key}, "published": both, "completed": both}.get(step, set())
         assert visible(store) == there
         if step == "rendered":

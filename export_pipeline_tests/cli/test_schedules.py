@@ -48,7 +48,7 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
         (["create", "recods", "--format", "csv", "--cadence", "daily"], "Did you mean records?"),
         (
             ["create", "records", "--scope", "a", "--format", "doc", "--cadence", "daily"],
-            "format: 'doc' is none of",
+            "format: 'doc' is not one of",
         ),
         (
             ["create", "records", "--scope", "a", "--format", "csv", "--cadence", "yearly"],

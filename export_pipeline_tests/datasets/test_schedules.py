@@ -53,8 +53,8 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"dataset": "takeof"}, "dataset: 'takeof' is none of .*Did you mean takeoff"),
-        ({"format": "exel"}, "format: 'exel' is none of csv, excel, .*Did you mean excel"),
+        ({"dataset": "takeof"}, "dataset: 'takeof' is not one of .*Did you mean takeoff"),
+        ({"format": "exel"}, "format: 'exel' is not one of csv, excel, .*Did you mean excel"),
         ({"dataset": "properties"}, "export_window: nothing says which rows of properties .*add a window"),
         ({"scope": None}, "scope: it is missing. Say whose rows"),
         ({"scope": "nobody"}, "scope: takeoff has no scope 'nobody'"),

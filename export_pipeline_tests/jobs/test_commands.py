@@ -20,7 +20,7 @@ def removed() -> list[str]:
 
 @pytest.fixture
 def commands(ledger: Ledger) -> Commands:
-    return Commands.beside(ledger)
+    return Commands.sharing(ledger)
 
 
 def answers(database: Database) -> list[tuple[str, str]]:
@@ -172,7 +172,7 @@ def test_two_daemons_run_a_command_once(database: Database, ledger: Ledger) -> N
     def run(_: int) -> int:
         with Ledger(database.url) as own:
             together.wait()
-            return Commands.beside(own).run_pending(lambda key: None)
+            return Commands.sharing(own).run_pending(lambda key: None)
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(run, range(4))) == 1

@@ -78,7 +78,7 @@ def enqueue(ledger: Ledger, engine: sa.Engine, scopes: int) -> object:
 
 def recognize(ledger: Ledger, engine: sa.Engine, scopes: int) -> object:
     keys = [f"exports/scope-{n}/records/daily/{DAY}.csv" for n in range(scopes)]
-    return KnownFiles.beside(ledger).written(keys) == set(keys)
+    return KnownFiles.sharing(ledger).written(keys) == set(keys)
 
 
 @pytest.mark.parametrize(

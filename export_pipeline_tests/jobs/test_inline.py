@@ -36,7 +36,7 @@ def test_a_row_is_processing_until_its_file_is_there(inline: InlineExports) -> N
     assert is_inline_run(job.run_id)
     assert job.started_at is not None
     assert 1.9 < (inline.now() - job.started_at).total_seconds() < 60
-    assert Materializations.beside(inline).claim() is None
+    assert Materializations.sharing(inline).claim() is None
     assert inline.claim(10) == []  # no launcher takes it
     inline.completed(attempt, FILE, LATER)
     assert inline.get(ID).status is Status.COMPLETED
@@ -51,7 +51,7 @@ def test_a_row_that_cannot_be_stored_is_refused(inline: InlineExports) -> None:
 
 def test_a_file_is_handed_out_for_dagster_until_it_is_forgotten(inline: InlineExports) -> None:
     inline.completed(begin(inline), FILE, LATER)
-    files = Materializations.beside(inline)
+    files = Materializations.sharing(inline)
     first = files.claim()
     assert first is not None
     assert (first.job.id, first.summary, first.is_doubtful) == (ID, {"title": "x"}, False)
@@ -81,7 +81,7 @@ def test_a_file_that_is_gone_or_made_by_a_run_is_not_handed_out(
             database.age("expires_at", 90_000)
             inline.expire(ID, lambda key: None)
         assert database.run("SELECT count(*) FROM export_materializations") == [(0,)]  # nor kept
-    assert Materializations.beside(inline).claim() is None
+    assert Materializations.sharing(inline).claim() is None
     assert database.run("SELECT count(*) FROM export_materializations") == [(0,)]
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from export_pipeline.jobs import Ledger, LedgerError
 
-LEAST, MOST = -(2**31), 2**31 - 1
+LOWEST, HIGHEST = -(2**31), 2**31 - 1
 
 
 def test_extreme_priorities_are_kept_and_order_requests(ledger: Ledger) -> None:
-    asked = [LEAST, 0, MOST, -1, 1]
+    asked = [LOWEST, 0, HIGHEST, -1, 1]
     for priority in asked:
         assert ledger.request("records", "csv", scope=str(priority), priority=priority).priority == priority
     claimed = [ledger.claim(1)[0].priority for _ in asked]

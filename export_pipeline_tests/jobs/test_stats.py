@@ -26,9 +26,9 @@ def overdue(late: timedelta = timedelta(minutes=15)) -> dict[str, Finding]:
 
 
 @pytest.fixture
-def figures(database: Database) -> Iterator[Statistics]:
-    with Statistics(database.url) as figures:
-        yield figures
+def statistics(database: Database) -> Iterator[Statistics]:
+    with Statistics(database.url) as statistics:
+        yield statistics
 
 
 @pytest.mark.slow
@@ -149,10 +149,10 @@ def test_requests_that_fail(
 
 
 def test_statistics_of_the_queue_and_of_the_last_hour(
-    database: Database, ledger: Ledger, figures: Statistics
+    database: Database, ledger: Ledger, statistics: Statistics
 ) -> None:
-    assert (figures.queue(), figures.unsent_mails()) == ([], {})
-    assert figures.ended(timedelta(hours=1)) == []
+    assert (statistics.queue(), statistics.unsent_mails()) == ([], {})
+    assert statistics.ended(timedelta(hours=1)) == []
     waits = job_in(ledger, Status.PENDING)
     database.age("created_at", 90)
     for _ in range(2):
@@ -164,25 +164,25 @@ def test_statistics_of_the_queue_and_of_the_last_hour(
     database.age("created_at", 50, "status = 'completed'")
     job_in(ledger, Status.FAILED)
     job_in(ledger, Status.PROCESSING)
-    (queue,) = figures.queue()
+    (queue,) = statistics.queue()
     assert (queue.pending, queue.in_flight) == (1, 1)
     assert 89 < queue.oldest_wait < 120
-    ended = {(one.dataset, one.status): one for one in figures.ended(timedelta(hours=1))}
+    ended = {(one.dataset, one.status): one for one in statistics.ended(timedelta(hours=1))}
     done = ended["takeoff", Status.COMPLETED]
     assert (done.count, done.rows, done.bytes) == (2, 84, 6_000_000_000)
     assert 39 < done.seconds < 60
     assert 19 < done.longest_seconds < 30
     assert 59 < done.waited_seconds < 70
     assert ended["takeoff", Status.FAILED].count == 1
-    assert figures.waiting(timedelta(minutes=1)).examples == (waits.id,)  # type: ignore[union-attr]
+    assert statistics.waiting(timedelta(minutes=1)).examples == (waits.id,)  # type: ignore[union-attr]
 
 
-def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures: Statistics) -> None:
+def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, statistics: Statistics) -> None:
     evil = 'a"b\\c\nd'
     ledger.failed(ledger.request(evil, "csv").current, "x", "y")
     job = job_in(ledger, Status.PROCESSING)
     ledger.completed(run_of(job), File("k", "n", 5, 2, ""))
-    text = metrics_text(figures)
+    text = metrics_text(statistics)
     assert text.endswith("\n")
     samples: dict[str, float] = {}
     helped: set[str] = set()
@@ -200,7 +200,7 @@ def test_metrics_are_prometheus_text(database: Database, ledger: Ledger, figures
 
 
 def test_metrics_have_the_label_of_their_dataset(
-    database: Database, ledger: Ledger, figures: Statistics
+    database: Database, ledger: Ledger, statistics: Statistics
 ) -> None:
     """As the format's own parser reads them."""
     job = job_in(ledger, Status.PROCESSING)
@@ -213,7 +213,7 @@ def test_metrics_have_the_label_of_their_dataset(
     job_in(ledger, Status.PROCESSING)
     samples: dict[tuple[str, str | None], float] = {
         (sample.name.removeprefix("export_pipeline_"), sample.labels.get("dataset")): sample.value
-        for family in text_string_to_metric_families(metrics_text(figures))
+        for family in text_string_to_metric_families(metrics_text(statistics))
         for sample in family.samples
     }
     assert [samples["queue_depth", name] for name in ("records", "takeoff")] == [1, 1]
@@ -224,11 +224,11 @@ def test_metrics_have_the_label_of_their_dataset(
     assert ("failure_ratio_last_hour", "records") not in samples
 
 
-def test_the_file_is_replaced_in_one_step(database: Database, figures: Statistics, tmp_path: Path) -> None:
+def test_the_file_is_replaced_in_one_step(database: Database, statistics: Statistics, tmp_path: Path) -> None:
     file = tmp_path / "exports.prom"
     file.write_text("old")
-    write_metrics(figures, file)
-    assert file.read_text() == metrics_text(figures)
+    write_metrics(statistics, file)
+    assert file.read_text() == metrics_text(statistics)
     assert list(tmp_path.glob("exports*")) == [file]
     with pytest.raises(FileNotFoundError):
-        write_metrics(figures, tmp_path / "nowhere" / "exports.prom")
+        write_metrics(statistics, tmp_path / "nowhere" / "exports.prom")

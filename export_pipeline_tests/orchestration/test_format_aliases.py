@@ -96,7 +96,7 @@ def test_the_command_line_takes_an_alias_without_a_ledger(deployment: Deployment
     ("aliases", "message"),
     [
         ({"pdf": "csv"}, "format_aliases.pdf: a format has this name"),
-        ({"old": "json"}, "format_aliases.old: json is none of its formats; they are csv"),
+        ({"old": "json"}, "format_aliases.old: json is not one of its formats; they are csv"),
         ({"Old": "csv"}, "String should match pattern"),
         ({"a" * 23: "csv"}, "String should match pattern"),
     ],

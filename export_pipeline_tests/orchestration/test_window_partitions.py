@@ -168,7 +168,7 @@ def test_what_is_removed_of_one_scope_stays_of_the_others(windows: Deployment, l
     gone, stays = windows.source.scopes
     key = str(files(runs[gone])["csv"]["key"])
     windows.store.delete(key)
-    KnownFiles.beside(ledger).note_removal(key, None)
+    KnownFiles.sharing(ledger).note_removal(key, None)
     assert forget_removed(ledger, windows.store, windows.instance) == 1
     of_day = dg.AssetRecordsFilter(CSV, asset_partitions=[DAY])
     shown = {

@@ -126,7 +126,7 @@ def test_days_that_people_know(schedule: Schedule, after: str, at: str, window: 
     [
         (
             {"cadence": "dayly"},
-            "cadence: 'dayly' is none of hourly, daily, weekly, monthly, cron. Did you mean daily?",
+            "cadence: 'dayly' is not one of hourly, daily, weekly, monthly, cron. Did you mean daily?",
         ),
         ({"hour": 24}, "hour: 24 is no whole number from 0 to 23."),
         ({"hour": 3.5}, "hour: 3.5 is no whole number from 0 to 23."),

@@ -30,7 +30,7 @@ def test_a_broken_schedule_is_reported_at_the_first_look_and_once(
     assert claim_due(engine, START + MINUTE, 10, known) == []
     schedule = get_schedule(engine, broken)
     assert (schedule.active, schedule.next_run) == (False, None)
-    assert schedule.problem == "dataset: 'takeof' is none of takeoff, records. Did you mean takeoff?"
+    assert schedule.problem == "dataset: 'takeof' is not one of takeoff, records. Did you mean takeoff?"
     (job,) = ledger.find()
     assert (job.status, job.error_code, job.attempt) == (Status.FAILED, "schedule_broken", 1)
     assert (job.schedule_id, job.scope, job.requested_by) == (broken, "7", "ann@example.org")
@@ -55,7 +55,7 @@ def test_corrected_with_sql_it_goes_on(database: Database, engine: sa.Engine) ->
     claim_due(engine, START + MINUTE, 10, known)
     database.run("UPDATE scheduled_exports SET dataset = 'rekords' WHERE id = ?", broken)
     claim_due(engine, START + 2 * MINUTE, 10, known)
-    assert "'rekords' is none of" in str(get_schedule(engine, broken).problem)
+    assert "'rekords' is not one of" in str(get_schedule(engine, broken).problem)
     database.run("UPDATE scheduled_exports SET dataset = 'records' WHERE id = ?", broken)
     now = START + HOUR
     assert claim_due(engine, now, 10, known) == []

@@ -126,7 +126,7 @@ def seconds_after_faults(jobs: Iterable[Job], faults_ended: Sequence[datetime]) 
     return sorted(seconds, reverse=True)
 
 
-def figures(jobs: Iterable[Job]) -> str:
+def summary(jobs: Iterable[Job]) -> str:
     """Return a line about the times that completed jobs took, from their creation."""
     done = [job for job in jobs if job.status is Status.COMPLETED]
     seconds = sorted(seconds_from_created(job) for job in done)

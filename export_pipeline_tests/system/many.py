@@ -50,5 +50,5 @@ def all_requests_end_rightly(system: System, count: int) -> None:
     assert set(addressed) <= {to for to, _ in system.mails}
     completed = sum(job.status is Status.COMPLETED for job in jobs.values())
     print(
-        f"\n{checks.figures(jobs.values())}; {len(runs)} runs, {completed} completed, {looked} searched, {mails}"
+        f"\n{checks.summary(jobs.values())}; {len(runs)} runs, {completed} completed, {looked} searched, {mails}"
     )

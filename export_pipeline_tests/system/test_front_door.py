@@ -45,7 +45,7 @@ REQUESTS = int(os.environ.get("EXPORT_TEST_REQUESTS", "12"))
 KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "2"))
 SCOPES = 10
 _FAILING = 0.4
-_MOST_FAILURES = 5  # of one event; the seventh try is the last
+_MAX_FAILURES = 5  # of one event; the seventh try is the last
 _SECONDS_EACH = 10.0
 
 
@@ -83,7 +83,7 @@ class Receivers:
                     self.wrong.append(f"{event} was {self.bodies[event]}, and is {body}")
             except (KeyError, WebhookVerificationError) as error:
                 self.wrong.append(f"{post.path} {event}: {error!r}")
-            fails = self.failures[event] < _MOST_FAILURES and self.chance.random() < _FAILING
+            fails = self.failures[event] < _MAX_FAILURES and self.chance.random() < _FAILING
             if fails:
                 self.failures[event] += 1
             if not fails or self.chance.random() < 0.3:  # it took the event, and fails to say so
@@ -205,7 +205,7 @@ def test_nothing_is_lost_doubled_or_foreign(system: System, front_door: Service)
     downloads = sum(application.downloaded for application in applications)
     print(
         f"{len(jobs)} requests of {SCOPES} scopes in {seconds:.0f} s: {dict(ends)}; kills {dict(kills)}; "
-        f"{checks.figures(jobs.values())}; {downloads} downloads compared, {looked} files searched; mails {dict(mails)}, {opened} opened; "
+        f"{checks.summary(jobs.values())}; {downloads} downloads compared, {looked} files searched; mails {dict(mails)}, {opened} opened; "
         f"{len(events)} events in {len(receiver.posts)} posts, {sum(receivers.failures.values())} of which failed, "
         f"{again} came again and were told by their id"
     )

@@ -39,7 +39,7 @@ _STOPPED_SECONDS = (LEASE + LAST_CALL).total_seconds() + 15
 _RECOVERY_SECONDS = 120.0
 """The longest that a job may take after the end of the last fault that it has met."""
 _LONGEST_PUT_SECONDS = 25.0
-_MOST_QUEUED = 6
+_MAX_QUEUED = 6
 _END_SECONDS = 200.0
 _UNENDED = "SELECT 1 FROM export_jobs WHERE status IN ('pending', 'processing')"
 _WAIT_SECONDS = 300.0
@@ -98,7 +98,7 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
         if late
         else "all done before the faults' ends"
     )
-    print(f"{checks.figures(jobs.values())}; {dict(ends)}; kills {KILLS}; {recovery}")
+    print(f"{checks.summary(jobs.values())}; {dict(ends)}; kills {KILLS}; {recovery}")
     for job in jobs.values():
         # Three times lost, or a server that was away for longer than its retries: said so, and in good order.
         assert job.status is Status.COMPLETED or (job.status is Status.FAILED and job.error_message), job
@@ -115,7 +115,7 @@ def test_nothing_is_lost_when_processes_are_killed(system: System) -> None:
 def _wait_for_few(system: System) -> None:
     """Wait while many requests are queued, as their wait would be measured as that for a recovery."""
     deadline = time.monotonic() + _WAIT_SECONDS
-    while len(system.run(_UNENDED)) > _MOST_QUEUED and time.monotonic() < deadline:
+    while len(system.run(_UNENDED)) > _MAX_QUEUED and time.monotonic() < deadline:
         time.sleep(0.5)
 
 

@@ -16,7 +16,7 @@ from export_pipeline.formats.excel.xml import column_number, read_xml
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _AREA = re.compile(r"\$([A-Z]+)\$([0-9]+):\$([A-Z]+)\$([0-9]+)$")
-_MOST_CELLS = 10_000
+_MAX_CELLS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _columns(area: ChartArea) -> dict[str, list[str]]:
         raise ValueError(f"the values of a chart are nowhere: {area.area}")
     left, right = column_number(match[1]), column_number(match[3])
     first, last = int(match[2]), int(match[4])
-    if (right - left + 1) * (last - first + 1) > _MOST_CELLS:
+    if (right - left + 1) * (last - first + 1) > _MAX_CELLS:
         raise ValueError(f"a chart has too many values: {area.area}")
     sheet = quote_sheet(area.sheet)
     return {

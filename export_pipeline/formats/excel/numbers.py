@@ -27,7 +27,7 @@ _EPOCH = 25_569  # serial number of 1970-01-01
 _FIRST_DAY = 61  # 1900-03-01: spreadsheet programs disagree about earlier serial numbers
 _LAST_DAY = 2_958_465  # 9999-12-31
 _DAY = 86_400_000_000  # microseconds
-_MOST_SHARP = 65_536  # serial numbers from this one on are further apart than a microsecond
+_MAX_SHARP = 65_536  # serial numbers from this one on are further apart than a microsecond
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
 _UTC = frozenset({"UTC", "Etc/UTC"})
 
@@ -137,7 +137,7 @@ def timestamps(array: pa.Array, zone: str | None = "UTC", *, whole_seconds: bool
         whole_seconds: True if fractions of a second are cut. Programs round a time to the second that they
             show, so the last microsecond of a year would be shown as the next year.
     """
-    wall, doubled = _on_the_wall(array, zone)
+    wall, doubled = _to_local(array, zone)
     micros = wall.cast(pa.int64())
     rests = None
     if whole_seconds:
@@ -171,7 +171,7 @@ def _count_cut(rests: pa.Array | None, odd: pa.BooleanArray | None) -> int:
     return pc.sum(cut if odd is None else pc.and_(cut, pc.invert(odd))).as_py() or 0
 
 
-def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, int]:
+def _to_local(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, int]:
     """Return the local times in this zone, and how many of them are ambiguous."""
     naive = pa.timestamp("us")
     if zone is None or zone in _UTC:
@@ -192,9 +192,9 @@ def _on_the_wall(array: pa.Array, zone: str | None) -> tuple[pa.TimestampArray, 
 def _less_exact(serial: pa.FloatArray, micros: pa.IntegerArray) -> int:
     """Return how many serial numbers round to another microsecond; none before the year 2079."""
     latest = pc.max(serial).as_py()
-    if latest is None or latest < _MOST_SHARP:
+    if latest is None or latest < _MAX_SHARP:
         return 0
-    in_range = pc.and_(pc.greater_equal(serial, _MOST_SHARP), pc.less(serial, _LAST_DAY + 1))
+    in_range = pc.and_(pc.greater_equal(serial, _MAX_SHARP), pc.less(serial, _LAST_DAY + 1))
     numbers, exact = pc.filter(serial, in_range), pc.filter(micros, in_range)
     whole = pc.floor(numbers)
     rest = pc.round(pc.multiply(pc.subtract(numbers, whole), float(_DAY))).cast(pa.int64())

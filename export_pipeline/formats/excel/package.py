@@ -32,7 +32,7 @@ CHART_NAME = "Export_Chart_"
 NULL_NAME = "Export_Null_"
 """Prefix of hidden names, numbered like the sums: the column's null text, if any."""
 
-MOST_TITLED_SHEETS = 500
+MAX_TITLED_SHEETS = 500
 """With more sheets, no header row is repeated in print: each such name costs LibreOffice 30 ms to open."""
 
 _LONGEST_TEXT = 255  # characters of a string literal in a formula
@@ -231,7 +231,7 @@ def _defined_names(sheets: Sequence[SheetEntry], sums: Sequence[Sum]) -> Iterato
             )
     for name, text, local in proof_names(list(enumerate(sheets)), sums):
         yield _name(name, text, local, hidden=True)
-    for index, sheet in enumerate(sheets if len(sheets) <= MOST_TITLED_SHEETS else ()):
+    for index, sheet in enumerate(sheets if len(sheets) <= MAX_TITLED_SHEETS else ()):
         if sheet.header_row:
             rows = f"{quote_sheet(sheet.name)}!${sheet.header_row}:${sheet.header_row}"
             if sheet.across:

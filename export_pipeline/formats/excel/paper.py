@@ -9,7 +9,7 @@ PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.
 """Excel's number of each paper, its width and its height in inches."""
 MARGINS = 1.0  # inches, left and right together
 _LEAST_SCALE = 6 / 11  # of a font of 11 points
-_MOST_ACROSS = 100
+_MAX_ACROSS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +39,4 @@ def fit_pages(widths: Sequence[float], paper: str) -> Page:
         if used + inch > room and used:
             across, used = across + 1, inches[0] if index else 0.0
         used += inch
-    return Page(number, "landscape", min(across, _MOST_ACROSS))
+    return Page(number, "landscape", min(across, _MAX_ACROSS))

@@ -30,7 +30,7 @@ from export_pipeline.formats.excel.widths import LINE_HEIGHT, count_lines, heade
 _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 ROUNDED = f" (rounded to {MAX_DIGITS} digits)"
 ROUNDED_TOTAL = f"total rounded to {MAX_DIGITS} digits"
-_MOST_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
+_MAX_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class SheetWriter:
         pane = (
             f'<pane ySplit="{header}" topLeftCell="A{header + 1}" activePane="bottomLeft" state="frozen"/>'
             f'<selection pane="bottomLeft" activeCell="A{header + 1}" sqref="A{header + 1}"/>'
-            if self._frame.freeze and header <= _MOST_FROZEN_ROWS
+            if self._frame.freeze and header <= _MAX_FROZEN_ROWS
             else ""
         )
         rows = []

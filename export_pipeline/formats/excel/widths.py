@@ -16,7 +16,7 @@ _MARGIN = 3  # characters: padding and indent of a cell
 _BUTTON = 6  # characters: the filter button beside the header, and as much on the other side of centered text
 _LETTERS = 1.1  # letters of a text per digit's width
 LINE_HEIGHT = 15.0  # points: height of a line
-_MOST_LINES = 27  # a row is at most 409 points high
+_MAX_LINES = 27  # a row is at most 409 points high
 _LARGEST_WIDTH = 255.0
 
 
@@ -45,7 +45,7 @@ def header_height(headers: Iterable[str], widths: Iterable[float]) -> float:
     lines = 1
     for header, width in zip(headers, widths, strict=True):
         lines = max(lines, count_lines(header, max(width - _BUTTON + 1, 1.0)))
-    return LINE_HEIGHT * min(lines, _MOST_LINES) + 3
+    return LINE_HEIGHT * min(lines, _MAX_LINES) + 3
 
 
 def count_lines(text: str, width: float) -> int:
@@ -66,7 +66,7 @@ def wrapped_lines(texts: pa.Array, width: float) -> pa.Array:
     room = max(int(width * _LETTERS), 1)
     filled = pc.divide(pc.add(pc.add(characters, wide), room - 1), room)
     lines = pc.add(filled, pc.count_substring(texts, "\n"))
-    return pc.min_element_wise(pc.max_element_wise(pc.fill_null(lines, 1), 1), _MOST_LINES).cast(pa.int64())
+    return pc.min_element_wise(pc.max_element_wise(pc.fill_null(lines, 1), 1), _MAX_LINES).cast(pa.int64())
 
 
 def row_height(lines: pa.Array) -> pa.Array:

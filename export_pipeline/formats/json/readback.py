@@ -25,7 +25,7 @@ from export_pipeline.formats.sums import add_parts, sum_finite
 _BLOCK = 4 << 20
 _LONGEST_LINE = 64 << 20
 _SAMPLED = 1000
-_MOST_NUMBERS = 4096
+_MAX_NUMBERS = 4096
 _HEAD = re.compile(rb'(\{"(?:[^"\\]|\\.)*":)?\[\n')
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 _NONE: Bytes = np.zeros(0, np.uint8)
@@ -244,7 +244,7 @@ def _by_events(path: Path) -> FileFacts:
                     if "." not in key:  # not inside a JSON column's value
                         numbers = sums[key]
                         numbers.append(float(value))
-                        if len(numbers) == _MOST_NUMBERS:
+                        if len(numbers) == _MAX_NUMBERS:
                             numbers[:] = [add_parts(numbers)]
                 elif prefix == "exportInfo.rowsPath":
                     owner, rows = value.replace("[]", ".item"), 0

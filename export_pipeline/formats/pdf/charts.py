@@ -36,7 +36,7 @@ _COLORS = (
 _NEAR, _SAME = 0.3, 0.1
 """Distances from the accent, as red, green and blue from 0 to 1: near colours come last, equal ones never."""
 _GRID, _TEXT = HexColor("#D5DAE1"), HexColor("#4A4F58")
-_MOST_SPOKEN = 40
+_MAX_SPOKEN = 40
 """Most values of a chart in the text for those who cannot see it."""
 
 
@@ -77,8 +77,8 @@ def _describe(chart: Chart) -> str:
             f"{series.name}, {category}: {number_text(series.column, value)}"
             for category, value in zip(chart.categories, series.values, strict=True)
         ]
-    more = len(spoken) - _MOST_SPOKEN
-    spoken[_MOST_SPOKEN:] = [f"and {more:,} more values"] if more > 0 else []
+    more = len(spoken) - _MAX_SPOKEN
+    spoken[_MAX_SPOKEN:] = [f"and {more:,} more values"] if more > 0 else []
     return f"Chart ({chart.type}) of {chart.title}. " + "; ".join(spoken)
 
 

@@ -29,9 +29,9 @@ _POINT = 5
 _LONGEST_BAR = 150 * UNIT
 _PICTURE_PIXELS, _LARGEST_PICTURE = 2_400, 100_000_000
 """Most pixels of a picture across, and most bytes of its file."""
-_MOST_NAMED = 50
+_MAX_NAMED = 50
 """Most pictures that cannot be printed and are named one by one."""
-_MOST_LABELS = 150
+_MAX_LABELS = 150
 """Most shapes of a drawing that are labelled; more labels would hide it."""
 
 
@@ -46,8 +46,8 @@ class DrawingPrinter:
     @property
     def warnings(self) -> list[str]:
         """A sentence for each picture that is not printed; for many, one says how many more."""
-        more = len(self._unprinted) - _MOST_NAMED
-        return self._unprinted[:_MOST_NAMED] + (
+        more = len(self._unprinted) - _MAX_NAMED
+        return self._unprinted[:_MAX_NAMED] + (
             [f"{more:,} more pictures cannot be printed."] if more > 0 else []
         )
 
@@ -125,7 +125,7 @@ class DrawingPrinter:
         for batch in drawing.shapes.open():
             pages.draw(_drawn(batch, origin, scale, (x, y)))
         pages.draw(b"Q\n")
-        if "label" in drawing.shapes.schema and drawing.shapes.rows <= _MOST_LABELS:
+        if "label" in drawing.shapes.schema and drawing.shapes.rows <= _MAX_LABELS:
             self._labels(drawing, origin, scale, (x, y))
 
     def _picture(

@@ -12,7 +12,7 @@ from export_pipeline.formats.pdf.objects import PdfFile
 
 _ENTRIES = b"/Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/%b/BitsPerComponent 8"
 
-_MOST_PIXELS = 40_000_000
+_MAX_PIXELS = 40_000_000
 """Most pixels that are decoded: 160 MB of memory."""
 
 
@@ -66,8 +66,8 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
 
 
 def _check_size(opened: Raster.Image) -> None:
-    if opened.width * opened.height > _MOST_PIXELS:
-        raise ValueError(f"it has {opened.width:,} x {opened.height:,} pixels, more than {_MOST_PIXELS:,}")
+    if opened.width * opened.height > _MAX_PIXELS:
+        raise ValueError(f"it has {opened.width:,} x {opened.height:,} pixels, more than {_MAX_PIXELS:,}")
 
 
 def _as_jpeg(opened: Raster.Image, most: int) -> bytes:

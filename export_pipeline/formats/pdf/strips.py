@@ -23,7 +23,7 @@ ROWS_TOGETHER = 2
 """Rows that stay with a table's header, and with its totals."""
 _SMALL_TABLE = 12
 """Most rows of a table that is not divided if it takes at most a quarter of a page."""
-_MOST_LINES = 12
+_MAX_LINES = 12
 """Most lines of a header or a total's label; a longer one is printed in full as a paragraph, once."""
 _COLUMN_SCOPE = b"/A<</O/Table/Scope/Column>>"
 _FIRST_BASELINE = PAD_Y + CELL * 96 // 100
@@ -90,8 +90,8 @@ def set_header(typesetter: Typesetter, strip: Strip) -> Header:
         typesetter.lines(heading(slot.column), CELL, slot.width, slot.column.header, bold=True)
         for slot in strip.slots
     ]
-    cut = [slot for slot, lines in zip(strip.slots, cells, strict=True) if len(lines) > _MOST_LINES]
-    return Header([lines[:_MOST_LINES] for lines in cells], cut)
+    cut = [slot for slot, lines in zip(strip.slots, cells, strict=True) if len(lines) > _MAX_LINES]
+    return Header([lines[:_MAX_LINES] for lines in cells], cut)
 
 
 def set_total(typesetter: Typesetter, strips: Sequence[Strip], total: Total) -> list[TotalRow]:
@@ -112,8 +112,8 @@ def set_total(typesetter: Typesetter, strips: Sequence[Strip], total: Total) -> 
             valued = [slot.x for slot in strip.slots if slot.index in texts and slot.x > free[0]]
             wide = min(valued, default=strip.width) - PAD_X - free[0]
             label = typesetter.lines(total.label, CELL, max(wide, 20 * UNIT), "Total", bold=True)
-            is_cut |= len(label) > _MOST_LINES
-            cells.append((free[0], None, label[:_MOST_LINES]))
+            is_cut |= len(label) > _MAX_LINES
+            cells.append((free[0], None, label[:_MAX_LINES]))
         for slot in strip.slots:
             if slot.index in texts:
                 lines = typesetter.lines(texts[slot.index], CELL, slot.width, "Total", bold=True)

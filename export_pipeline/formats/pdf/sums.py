@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NO_DIGITS = "".join(chr(code) for code in range(128) if not chr(code).isdigit())
 _OTHER, _UNMAPPED = ord("x"), 0
 """Placeholders for characters outside ASCII, and for codes without a mapping."""
-_MOST_DIGITS = 32
+_MAX_DIGITS = 32
 """Numbers of up to this many digits can be added `_HELD` times in 128 bits."""
 
 
@@ -117,7 +117,7 @@ def _add(texts: pa.Array) -> Decimal | None:
     whole = pc.less(points, 0)
     before = pc.max(pc.if_else(whole, lengths, points)).as_py() or 0
     scale = pc.max(pc.if_else(whole, 0, pc.subtract(pc.subtract(lengths, points), 1))).as_py() or 0
-    if before + scale > _MOST_DIGITS:
+    if before + scale > _MAX_DIGITS:
         return None
     try:
         values = pc.cast(cores, pa.decimal128(38, scale))

@@ -70,7 +70,7 @@ def remove_runless_materializations(
         events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
     )
     with storage.index_connection() as connection:
-        ids = connection.scalars(sa.select(events.c.id).where(old, ~is_newest).limit(_MOST_REMOVED)).all()
+        ids = connection.scalars(sa.select(events.c.id).where(old, ~is_newest).limit(_MAX_REMOVED)).all()
         connection.execute(sa.delete(tags).where(tags.c.event_id.in_(ids)))
         connection.execute(sa.delete(events).where(events.c.id.in_(ids)))
     if isinstance(storage, SqliteEventLogStorage):
@@ -79,7 +79,7 @@ def remove_runless_materializations(
     return len(ids)
 
 
-_MOST_REMOVED = 500  # SQLite takes no more than 999 values in older versions
+_MAX_REMOVED = 500  # SQLite takes no more than 999 values in older versions
 
 
 def runs_of_partition(

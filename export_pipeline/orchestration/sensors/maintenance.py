@@ -32,7 +32,7 @@ from export_pipeline.schedules.due import claim_due, datasets_due
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
 
-_MOST = 100
+_MAX_PER_TICK = 100
 
 
 def maintenance_sensor(
@@ -75,7 +75,7 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
                 context.resources.source, datasets, datasets_due(engine, now, each_scope=True), until
             )
             check = schedule_check(datasets, scopes, unreadable)
-            requested = len(claim_due(engine, now, _MOST, check, until, recipients))
+            requested = len(claim_due(engine, now, _MAX_PER_TICK, check, until, recipients))
             requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
             if (cursor := show_schedules(context.instance, engine, context.cursor)) is not None:
                 context.update_cursor(cursor)
@@ -104,7 +104,7 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
         unpublish_own(ledger, store.open(), key)
 
     def run() -> str:
-        answered = Commands.beside(ledger).run_pending(remove, _MOST, until)
+        answered = Commands.sharing(ledger).run_pending(remove, _MAX_PER_TICK, until)
         return f"{answered} commands are answered." if answered else "There is no command."
 
     return _commands.run(run, until) or _GOES_ON
@@ -134,7 +134,7 @@ def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
     def send() -> str:
         engine = open_engine(url)
         try:
-            counts = deliver_due(engine, store, load_settings(), _MOST, until)
+            counts = deliver_due(engine, store, load_settings(), _MAX_PER_TICK, until)
         finally:
             engine.dispose()
         parts = [f"{value} {name}" for name, value in asdict(counts).items() if value]

@@ -44,7 +44,7 @@ def report_materializations(
     Raises:
         LedgerError: the ledger cannot be used.
     """
-    unreported, done = Materializations.beside(ledger), 0
+    unreported, done = Materializations.sharing(ledger), 0
     tried: set[str] = set()
     # One at a time: an export that is deleted meanwhile is not reported.
     while time.monotonic() <= until and (file := unreported.claim()) is not None:

@@ -54,7 +54,7 @@ def forget_removed(
     Raises:
         LedgerError: the ledger cannot be used.
     """
-    known, after, done = KnownFiles.beside(ledger), 0, 0
+    known, after, done = KnownFiles.sharing(ledger), 0, 0
     while page := known.removals(_PAGE, after):
         for removal in page:
             after = removal.id

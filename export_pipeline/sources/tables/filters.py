@@ -16,7 +16,7 @@ from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables.operands import Condition, Domain, Expression, Operand, can_store
 from export_pipeline.tabular.spec import WindowSpec
 
-_DEPTH, _MOST_DAYS = 100, 366
+_DEPTH, _MAX_DAYS = 100, 366
 _NAN: dict[Family, Any] = {Family.FLOAT: sa.Double(), Family.NUMERIC: sa.Numeric()}
 """Types for which PostgreSQL sorts NaN after every number."""
 
@@ -40,9 +40,9 @@ def build_condition(term: Operand, operator: str, value: Any) -> Condition:
 def _equals(term: Operand, values: Sequence[Any]) -> Condition:
     days = [v for v in values if term.domain is Domain.TIME and not isinstance(v, datetime)]
     exact = [v for v in values if term.domain is not Domain.TIME or isinstance(v, datetime)]
-    if len(days) > _MOST_DAYS:
+    if len(days) > _MAX_DAYS:
         raise SourceError(
-            f"{len(days):,} single days are more than the {_MOST_DAYS} of one list; use a range."
+            f"{len(days):,} single days are more than the {_MAX_DAYS} of one list; use a range."
         )
     conditions = [term.one_of(exact)] if exact else []
     return _any([*conditions, *(_between(term, *term.day(day)) for day in days)])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from export_pipeline.takeoff.ost import contract
 from export_pipeline.takeoff.ost.quantities import NUMBER, Condition, Quantity
 
-MOST_PROBLEMS = 1000
+MAX_PROBLEMS = 1000
 Ints = npt.NDArray[np.int64]
 
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -50,7 +50,7 @@ class Inspection:
         measurements: Number of distinct `No` values of its takeoffs.
         quantity: Sum of the first quantities of all conditions' totals, each in its own unit.
         quantities: Quantities by condition UID; NaN for kinds that are not computed here.
-        problems: Broken rules, in file order, at most `MOST_PROBLEMS`.
+        problems: Broken rules, in file order, at most `MAX_PROBLEMS`.
     """
 
     measurements: int = 0
@@ -95,8 +95,8 @@ class Reader:
         return parser
 
     def problem(self, rule: str, where: str, message: str) -> None:
-        """Record a problem; those after the first MOST_PROBLEMS are dropped."""
-        if len(self._inspection.problems) < MOST_PROBLEMS:
+        """Record a problem; those after the first MAX_PROBLEMS are dropped."""
+        if len(self._inspection.problems) < MAX_PROBLEMS:
             self._inspection.problems.append(Problem(rule, where, message))
 
     def declaration(self, version: str, encoding: str | None, standalone: int) -> None:

@@ -32,10 +32,10 @@ Bools = npt.NDArray[np.bool_]
 _FARTHEST = 1e12
 """Inches from the origin. A larger coordinate means nothing on a drawing, and its digits would fill pages."""
 
-_MOST = 100_000
+_BATCH = 100_000
 """Most takeoffs made at once, unless a single measurement has more."""
 _SHORTEST_POINT = len('{"x":1,"y":1},')
-_MOST_PIECES = 10_000
+_MAX_PIECES = 10_000
 """Largest count of one measurement that is written as takeoffs, one for each piece."""
 _BEFORE_PARENT = '" BidAreaUID="0" BidTypAreaUID="0" ParentUID="'
 _BEFORE_POSITION = '" Quantity="1" Count="1" Rotation="0" Position="'
@@ -205,7 +205,7 @@ def _most(batch: pa.RecordBatch) -> Ints:
     bent = pc.or_(
         pc.equal(kinds, "arc"), pc.fill_null(pc.match_substring(batch["geometry_data"], "arcs"), False)
     )
-    most = pc.if_else(bent, pc.multiply(most, geometry.MOST_ARC_SEGMENTS), most)
+    most = pc.if_else(bent, pc.multiply(most, geometry.MAX_ARC_SEGMENTS), most)
     counts = _pieces(to_numpy(batch["quantity"].fill_null(np.nan), np.float64))
     points = to_numpy(pc.equal(kinds, "point").cast(pa.int8()), np.int8).astype(bool)
     takeoffs: Ints = np.maximum(to_numpy(most.cast(pa.int64()), np.int64), np.where(points, counts, 0))
@@ -218,7 +218,7 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     start = 0
     while start < batch.num_rows:
         before = upto[start - 1] if start else 0
-        stop = max(int(np.searchsorted(upto, before + _MOST, side="right")), start + 1)
+        stop = max(int(np.searchsorted(upto, before + _BATCH, side="right")), start + 1)
         yield batch.slice(start, stop - start)
         start = stop
 
@@ -261,7 +261,7 @@ def _sizes(shapes: Geometry, types: npt.NDArray[np.int8], inches: Floats) -> Flo
 def _pieces(quantities: Floats) -> Ints:
     """Return how many pieces each quantity counts; 1 where it is unknown or too large to write one by one."""
     counts = np.rint(np.abs(quantities))
-    pieces: Ints = np.where(counts <= _MOST_PIECES, counts, 1).astype(np.int64)
+    pieces: Ints = np.where(counts <= _MAX_PIECES, counts, 1).astype(np.int64)
     return pieces
 
 

@@ -210,7 +210,7 @@ def test_many_pictures_that_cannot_be_printed_are_counted(tmp_path: Path) -> Non
 def test_a_picture_that_would_take_much_memory_or_another_program_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: dict[str, Any], size: tuple[int, int], reason: str
 ) -> None:
-    monkeypatch.setattr(images, "_MOST_PIXELS", 4_000_000)
+    monkeypatch.setattr(images, "_MAX_PIXELS", 4_000_000)
     monkeypatch.setattr(drawings, "_PICTURE_PIXELS", 800)
     path = tmp_path / "plan.png"
     if max(size) > 3_000:

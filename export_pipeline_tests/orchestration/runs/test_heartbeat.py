@@ -99,8 +99,8 @@ def test_a_living_run_is_left_alone_by_everybody(
     assert lease.host == socket.gethostname()
     assert uuid.UUID(str(lease.worker_id)).version == 4
     assert lease.worker_id != result.run_id
-    with Statistics(deployment.source.url) as figures:
-        ((host, size), (disk, _)) = next(iter(figures.staging_disks(LEASE).items()))
+    with Statistics(deployment.source.url) as statistics:
+        ((host, size), (disk, _)) = next(iter(statistics.staging_disks(LEASE).items()))
     assert (host, size) == (socket.gethostname(), shutil.disk_usage(deployment.staging).total)
     assert 0 < disk.free <= size
 

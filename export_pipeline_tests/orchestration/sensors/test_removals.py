@@ -152,16 +152,16 @@ def test_a_file_that_no_job_has_is_forgotten_too(
     ]
     key = files(windows[1])["csv"]["key"]
     assert all("preview" in _metadata(deployment, run.run_id) for run in windows)
-    KnownFiles.beside(ledger).note_removal(str(key), windows[1].run_id)
+    KnownFiles.sharing(ledger).note_removal(str(key), windows[1].run_id)
     assert forget_removed(ledger, deployment.store, deployment.instance) == 1
     # The file is still there, so the run before it may be looked at; then the file goes.
     assert "preview" not in _metadata(deployment, windows[1].run_id)
     assert "preview" in _metadata(deployment, windows[0].run_id)
     deployment.store.delete(str(key))
-    KnownFiles.beside(ledger).note_removal(str(key), None)
+    KnownFiles.sharing(ledger).note_removal(str(key), None)
     assert forget_removed(ledger, deployment.store, deployment.instance) == 1
     assert "preview" not in _metadata(deployment, windows[0].run_id)
-    assert KnownFiles.beside(ledger).removals(10) == []
+    assert KnownFiles.sharing(ledger).removals(10) == []
 
 
 def _metadata(deployment: Deployment, run_id: str) -> dict[str, object]:
@@ -176,7 +176,7 @@ def test_a_run_that_goes_on_is_waited_for(marked: str, deployment: Deployment, l
     result = deployment.run(["csv"])
     key = str(files(result)["csv"]["key"])
     deployment.store.delete(key)
-    KnownFiles.beside(ledger).note_removal(key, result.run_id)
+    KnownFiles.sharing(ledger).note_removal(key, result.run_id)
     instance = deployment.instance
     run = instance.get_run_by_id(result.run_id)
     assert run is not None

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.ledger import Ledger, check_storable
 from export_pipeline.jobs.records import Attempt, Job
+from export_pipeline.jobs.reuse import reuse_file
 from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import jobs, materializations
 from export_pipeline.jobs.transitions import record_event
@@ -80,7 +81,7 @@ class InlineExports(Ledger):
         check_storable(request)
         with suppress(_NothingToReuse), self._writing() as (connection, now):
             row = connection.execute(sa.insert(jobs).values(**request).returning(*jobs.c)).mappings().one()
-            completed = self._reuse(connection, now, Job.of(row), within)
+            completed = reuse_file(connection, now, Job.of(row), within)
             if completed is None:
                 raise _NothingToReuse  # rolls the row back
             return completed

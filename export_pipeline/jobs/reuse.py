@@ -8,10 +8,12 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.records import Job
-from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.transitions import record_event
 
-REUSED = (
+_REUSED = (
     "file_key",
     "file_name",
     "file_size",
@@ -27,7 +29,36 @@ REUSED = (
 _MAX_COMPARED = 20
 
 
-def find_reusable(connection: sa.Connection, job: Job, now: datetime, within: timedelta) -> Job | None:
+def reuse_file(connection: sa.Connection, now: datetime, job: Job, within: timedelta) -> Job | None:
+    """Complete a pending job with the file of an identical request. Return None if there is no such file."""
+    reusable = _find_reusable(connection, job, now, within)
+    if reusable is None:
+        return None
+    mine = (jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.status == Status.PENDING)
+    begin = (
+        sa.update(jobs)
+        .where(*mine)
+        .values(status=Status.PROCESSING, run_id=reusable.run_id, started_at=utc_now())
+    )
+    if not connection.execute(begin).rowcount:
+        return None
+    end = (
+        sa.update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(
+            status=Status.COMPLETED,
+            completed_at=utc_now(),
+            progress_percent=100,
+            **{name: getattr(reusable, name) for name in _REUSED},
+        )
+    )
+    completed = Job.of(connection.execute(end.returning(*jobs.c)).mappings().one())
+    details = {"reused": reusable.id, "file_key": reusable.file_key, "rows": reusable.row_count}
+    record_event(connection, completed, EventKind.COMPLETED, None, details)
+    return completed
+
+
+def _find_reusable(connection: sa.Connection, job: Job, now: datetime, within: timedelta) -> Job | None:
     """Return the newest completed job with an identical request, and lock it; None if there is none.
 
     Files that have expired, were deleted, are under legal hold, or are of a deleted scope serve nobody.

@@ -1,0 +1,74 @@
+"""Requests on their way to a run: claimed by a launcher, and given back if no run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from export_pipeline.jobs.claims import claim_rows
+from export_pipeline.jobs.leases import LeaseKeeper
+from export_pipeline.jobs.queries import PATIENCE
+from export_pipeline.jobs.records import Attempt, Job
+from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.texts import storable
+
+_CLAIM_REFRESHED = timedelta(seconds=15)
+
+
+class Dispatcher(LeaseKeeper):
+    """Gives pending requests to launchers, each to one of them."""
+
+    def claim(
+        self,
+        limit: int,
+        *,
+        patience: timedelta = PATIENCE,
+        max_in_flight: int | None = None,
+        who: str | None = None,
+    ) -> list[Job]:
+        """Claim the next requests, in order; nobody else gets them within `patience`.
+
+        They stay pending until their run reports that it has started. A job that has not started by then can
+        be claimed again, as the same attempt. The launcher uses `Attempt.run_key`, so the attempt gets one
+        run however often it is dispatched. `Job.dispatches` counts the dispatches.
+
+        Args:
+            limit: Maximum number of requests.
+            patience: Time after which a claimed job that has not started can be claimed again.
+            max_in_flight: Maximum number of jobs in flight. Two concurrent claims may exceed it once.
+            who: Name of the claimer.
+        """
+        with self._writing() as (connection, now):
+            rows = claim_rows(
+                connection,
+                now,
+                limit=limit,
+                patience=patience,
+                max_in_flight=max_in_flight,
+                who=storable(who),
+            )
+        return [Job.of(row) for row in rows]
+
+    def keep_claims(self, waiting: Sequence[Job]) -> None:
+        """Renew the claims of jobs whose run is queued, so that nobody else claims them."""
+        with self._writing() as (connection, now):
+            old = sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at < now - _CLAIM_REFRESHED)
+            ids = [job.id for job in waiting]
+            connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
+
+    def requeue(self, attempt: Attempt) -> None:
+        """Requeue a claimed job whose run ended before it started to work on it."""
+        with self._writing() as (connection, _):
+            waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING)
+            connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
+
+    def release(self, attempts: Sequence[Attempt]) -> None:
+        """Release claimed jobs that were not dispatched after all; the claim does not count."""
+        with self._writing() as (connection, _):
+            for attempt in attempts:
+                waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING, jobs.c.dispatches > 0)
+                update = sa.update(jobs).where(*waits)
+                connection.execute(update.values(claimed_at=None, dispatches=jobs.c.dispatches - 1))

@@ -38,7 +38,7 @@ ROOMS = {
     "tabular": ("tabular",),
     "formats": ("formats",),
     "expressions": ("expressions",),
-    "settings": ("settings", "project"),
+    "settings": ("settings", "setting_types", "project"),
     "mail transport": ("delivery.mail", "delivery.addresses"),
     "redaction, URLs, zones": (
         "database_faults", "database_url", "env_file", "redaction", "rights", "time_zones",

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from export_pipeline.database_url import check_database_url, parse_database_url, sqlite_url
-from export_pipeline.delivery.addresses import parse_address, parse_domain
-from export_pipeline.delivery.mail import parse_smtp_url
+from export_pipeline.database_url import parse_database_url, sqlite_url
+from export_pipeline.delivery.addresses import parse_address
 from export_pipeline.env_file import check_names
-from export_pipeline.logo import read_logo
 from export_pipeline.redaction import RedactedError, remember_credentials, remember_secret
-from export_pipeline.rights import RIGHTS
-from export_pipeline.time_zones import zone_problem
+from export_pipeline.setting_types import (
+    EMPTY_IS_UNSET,
+    Color,
+    DatasetsOfTypes,
+    Domains,
+    Folder,
+    IssuerUrl,
+    Logo,
+    Networks,
+    Origins,
+    PageImages,
+    PublicUrl,
+    Rights,
+    ShownUrl,
+    SmtpUrl,
+    SourceUrl,
+    StoreUrl,
+    TimeZone,
+    WebAddress,
+    check_source_url,
+)
 
 _PREFIX = "EXPORT_"
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ENV_FILE = Path(".env")
 
 
@@ -37,7 +50,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
-    source_url: str = Field(
+    source_url: SourceUrl = Field(
         description="SQLAlchemy URL of the application's database, which is only read.",
         default_factory=lambda: sqlite_url(Path.cwd() / "demo_data" / "applications.db"),
     )
@@ -50,6 +63,7 @@ class Settings(BaseSettings):
             pattern="^[A-Za-z_][A-Za-z0-9_]*$",
             description="PostgreSQL schema of the ledger's tables; empty for the connection's default.",
         ),
+        EMPTY_IS_UNSET,
     ] = None
     jobs_url: str = Field(
         description="SQLAlchemy URL of the ledger: a PostgreSQL or SQLite database that stores the requests; "
@@ -57,23 +71,24 @@ class Settings(BaseSettings):
         default_factory=lambda known: _in_schema(known.get("source_url", ""), known.get("jobs_schema")),
         validate_default=False,  # with a source of another kind exports still work, but not requests by rows
     )
-    store_url: str = Field(
+    store_url: StoreUrl = Field(
         description="Store of export files: a folder, file:///folder or s3://bucket/prefix.",
         default_factory=lambda: _default_store(),
     )
-    staging_url: str = Field(
+    staging_url: Folder = Field(
         description="Folder for data between the steps of a run; all workers must share it.",
         default_factory=lambda: str(Path.cwd() / ".staging"),
     )
     files_group: Annotated[
         str | None,
         Field(description="Group that may read the files of a folder store; empty: only their owner."),
+        EMPTY_IS_UNSET,
     ] = None
     s3_endpoint_url: Annotated[
-        str | None, Field(description="URL of an S3-compatible server; empty for AWS.")
+        ShownUrl | None, Field(description="URL of an S3-compatible server; empty for AWS.")
     ] = None
     s3_public_endpoint_url: Annotated[
-        str | None, Field(description="Endpoint for which download links are signed, if it differs.")
+        ShownUrl | None, Field(description="Endpoint for which download links are signed, if it differs.")
     ] = None
     s3_region: Annotated[
         str | None, Field(description="Region of the bucket, if AWS's own configuration has none.")
@@ -112,20 +127,22 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, description="Time that a run waits for an unavailable ledger, source or store."),
     ] = 600
-    ui_url: Annotated[str, Field(description="Address of Dagster's UI, for links to runs.")] = (
+    ui_url: Annotated[WebAddress, Field(description="Address of Dagster's UI, for links to runs.")] = (
         "http://127.0.0.1:3000"
     )
     smtp_url: Annotated[
-        str | None,
+        SmtpUrl | None,
         Field(
             repr=False,
             description="Mail server: smtp://user:password@host:587 or smtps://…:465; for smtp:// "
             "?starttls=required, offered (the default) or never. Empty: no mail is sent.",
         ),
+        EMPTY_IS_UNSET,
     ] = None
     mail_from: Annotated[
         str | None,
         Field(description="Sender of mails, e.g. Exports <exports@example.org>.", validate_default=True),
+        EMPTY_IS_UNSET,
     ] = None
     mail_attach_bytes: Annotated[
         int,
@@ -135,24 +152,26 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=604_800, description="Lifetime of a link in a mail; at most 7 days.")
     ] = 604_800
     mail_domains: Annotated[
-        tuple[str, ...],
-        NoDecode,
+        Domains,
         Field(description="Allowed domains of recipients, separated by commas; empty for all."),
     ] = ()
     public_url: Annotated[
-        str | None,
+        PublicUrl | None,
         Field(description="Address at which your web server serves the store's folder; for links in mails."),
+        EMPTY_IS_UNSET,
     ] = None
     api_url: Annotated[
-        str | None,
+        WebAddress | None,
         Field(description="Public address of the HTTP service, e.g. https://exports.example.org."),
+        EMPTY_IS_UNSET,
     ] = None
     queue_url: Annotated[
-        str | None, Field(description="An SQS queue whose messages ask for exports; empty: none.")
+        WebAddress | None,
+        Field(description="An SQS queue whose messages ask for exports; empty: none."),
+        EMPTY_IS_UNSET,
     ] = None
     queue_types: Annotated[
-        Mapping[str, str],
-        NoDecode,
+        DatasetsOfTypes,
         Field(
             description="Datasets of the types of TABLE_EXPORT messages: SOW=sow_library:base,RFP=rfp. After "
             "the colon a preset; a type that is not named is the dataset of its name in small letters."
@@ -165,10 +184,10 @@ class Settings(BaseSettings):
             repr=False,
             description="The secrets of all webhooks follow from it; `openssl rand -base64 32` makes one.",
         ),
+        EMPTY_IS_UNSET,
     ] = None
     webhook_networks: Annotated[
-        tuple[Network, ...],
-        NoDecode,
+        Networks,
         Field(
             description="Networks that webhooks may go to though not public, e.g. 10.0.0.0/8; with commas."
         ),
@@ -182,21 +201,26 @@ class Settings(BaseSettings):
         Field(ge=0, description="Exports of one scope that may wait, and of one backfill; 0 for no limit."),
     ] = 1000
     api_origins: Annotated[
-        tuple[str, ...],
-        NoDecode,
+        Origins,
         Field(
             description="Origins whose scripts may call the HTTP service, e.g. https://app.example.org; with "
             "commas. Empty: none."
         ),
     ] = ()
     oidc_issuer: Annotated[
-        str | None, Field(description="OpenID Connect issuer whose tokens the HTTP service accepts.")
+        IssuerUrl | None,
+        Field(description="OpenID Connect issuer whose tokens the HTTP service accepts."),
+        EMPTY_IS_UNSET,
     ] = None
     oidc_audience: Annotated[
-        str | None, Field(description="Audience that tokens must name.", validate_default=True)
+        str | None,
+        Field(description="Audience that tokens must name.", validate_default=True),
+        EMPTY_IS_UNSET,
     ] = None
     oidc_jwks_url: Annotated[
-        str | None, Field(description="Address of the issuer's keys; by default as the issuer says.")
+        IssuerUrl | None,
+        Field(description="Address of the issuer's keys; by default as the issuer says."),
+        EMPTY_IS_UNSET,
     ] = None
     oidc_person_claim: Annotated[
         str, Field(description="Claim that says who asks: sub, email or another one.")
@@ -204,123 +228,38 @@ class Settings(BaseSettings):
     oidc_scopes_claim: Annotated[
         str, Field(description="Claim with the scopes that a person may export.")
     ] = "export_scopes"
-    oidc_rights: Annotated[
-        tuple[str, ...], NoDecode, Field(description="Rights of people with a token, with commas.")
-    ] = ("exports:read", "exports:write", "links:create", "schedules:read", "schedules:write")
+    oidc_rights: Annotated[Rights, Field(description="Rights of people with a token, with commas.")] = (
+        "exports:read",
+        "exports:write",
+        "links:create",
+        "schedules:read",
+        "schedules:write",
+    )
     pdf_logo: Annotated[
-        Path | None, Field(description="PNG, JPEG or SVG file on the first page of PDFs, up to 2 MB.")
+        Logo | None,
+        Field(description="PNG, JPEG or SVG file on the first page of PDFs, up to 2 MB."),
+        EMPTY_IS_UNSET,
     ] = None
     page_images: Annotated[
-        Path | None,
+        PageImages | None,
         Field(description="Folder of the application's pictures of plan pages, for drawings of takeoffs."),
+        EMPTY_IS_UNSET,
     ] = None
-    pdf_color: Annotated[str, Field(description="Colour of headings in PDFs, e.g. #2B579A.")] = ""
+    pdf_color: Annotated[Color, Field(description="Colour of headings in PDFs, e.g. #2B579A.")] = ""
     pdf_address: Annotated[
         str, Field(max_length=500, description="Lines beside the logo, separated by `|`.")
     ] = ""
     pdf_footer: Annotated[str, Field(max_length=200, description="A line at the foot of each page.")] = ""
     timezone: Annotated[
-        str, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
+        TimeZone, Field(description="IANA zone of schedules and of daily, weekly and monthly windows.")
     ] = "UTC"
-
-    @field_validator("source_url")
-    @classmethod
-    def _database_url(cls, url: str) -> str:
-        check_database_url(url)
-        # Hosting providers and PostgreSQL's tools write postgres://, which SQLAlchemy does not accept.
-        return url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url
 
     @field_validator("jobs_url")
     @classmethod
     def _ledger_url(cls, url: str, info: ValidationInfo) -> str:
-        url = _in_schema(cls._database_url(url), info.data.get("jobs_schema"))
+        url = _in_schema(check_source_url(url), info.data.get("jobs_schema"))
         if parse_database_url(url).get_backend_name() not in ("postgresql", "sqlite"):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
-        return url
-
-    @field_validator(
-        "s3_endpoint_url", "s3_public_endpoint_url", "ui_url", "public_url", "queue_url", "api_url"
-    )
-    @classmethod
-    def _without_credentials(cls, url: str | None) -> str | None:
-        if url and "@" in url.partition("://")[2].partition("?")[0]:
-            raise ValueError("takes no user and no password: it is shown to people")
-        return url
-
-    @field_validator("ui_url", "api_url", "queue_url")
-    @classmethod
-    def _web_address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return url.rstrip("/")
-
-    @field_validator("store_url")
-    @classmethod
-    def _store_url(cls, url: str) -> str:
-        scheme = url.partition("://")[0] if "://" in url else "file"
-        if scheme not in ("file", "s3"):
-            raise ValueError(f"must be a folder, file:///folder or s3://bucket/prefix, not {scheme}://")
-        if scheme == "s3" and "@" in url:
-            raise ValueError("takes no user and no password; AWS's own settings hold them")
-        if scheme == "s3" and not url.removeprefix("s3://").partition("/")[0]:
-            raise ValueError("names no bucket; write it as s3://bucket/prefix")
-        return url
-
-    @field_validator("staging_url")
-    @classmethod
-    def _folder(cls, url: str) -> str:
-        if "://" in url and not url.startswith("file://"):
-            raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
-        return url
-
-    @field_validator(
-        "jobs_schema",
-        "smtp_url",
-        "mail_from",
-        "public_url",
-        "api_url",
-        "webhook_key",
-        "oidc_issuer",
-        "oidc_audience",
-        "oidc_jwks_url",
-        "files_group",
-        "queue_url",
-        "pdf_logo",
-        "page_images",
-        mode="before",
-    )
-    @classmethod
-    def _unset(cls, value: object) -> object:
-        return value or None
-
-    @field_validator("pdf_logo")
-    @classmethod
-    def _logo(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            read_logo(path)
-        return path
-
-    @field_validator("page_images")
-    @classmethod
-    def _images(cls, folder: Path | None) -> Path | None:
-        if folder is not None and not folder.is_dir():
-            raise ValueError(f"must be a folder that every worker sees, not {folder}")
-        return folder
-
-    @field_validator("pdf_color")
-    @classmethod
-    def _color(cls, text: str) -> str:
-        if not re.fullmatch("(#[0-9A-Fa-f]{6})?", text):
-            raise ValueError("must be a colour such as #2B579A")
-        return text
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _mail_server(cls, url: str | None) -> str | None:
-        if url is not None:
-            parse_smtp_url(url)
         return url
 
     @field_validator("mail_from")
@@ -335,78 +274,12 @@ class Settings(BaseSettings):
             raise ValueError("must say who mails are from, as EXPORT_SMTP_URL is set")
         return text
 
-    @field_validator("mail_domains", mode="before")
-    @classmethod
-    def _domains(cls, text: object) -> object:
-        if not isinstance(text, str):
-            return text
-        names = [name.strip().removeprefix("@") for name in text.split(",")]
-        return tuple(parse_domain(name) for name in names if name)
-
-    @field_validator("queue_types", mode="before")
-    @classmethod
-    def _types(cls, text: object) -> object:
-        if not isinstance(text, str):
-            return text
-        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-        if not all(name.strip() and dataset.strip() for name, _, dataset in pairs):
-            raise ValueError("must be TYPE=dataset or TYPE=dataset:preset, with commas between them")
-        return {name.strip(): dataset.strip() for name, _, dataset in pairs}
-
-    @field_validator("webhook_networks", mode="before")
-    @classmethod
-    def _networks(cls, text: object) -> object:
-        if not isinstance(text, str):
-            return text
-        return tuple(ipaddress.ip_network(name.strip()) for name in text.split(",") if name.strip())
-
-    @field_validator("api_origins", mode="before")
-    @classmethod
-    def _origins(cls, text: object) -> object:
-        if not isinstance(text, str):
-            return text
-        origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
-        if not all(re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", origin) for origin in origins):
-            raise ValueError("must be origins such as https://app.example.org, without a path, with commas")
-        return origins
-
-    @field_validator("oidc_issuer", "oidc_jwks_url")
-    @classmethod
-    def _issuer(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-            raise ValueError("must begin with https://")
-        return url
-
     @field_validator("oidc_audience")
     @classmethod
     def _audience(cls, audience: str | None, info: ValidationInfo) -> str | None:
         if audience is None and info.data.get("oidc_issuer") is not None:
             raise ValueError("must be set, as EXPORT_OIDC_ISSUER is")
         return audience
-
-    @field_validator("oidc_rights", mode="before")
-    @classmethod
-    def _rights(cls, text: object) -> object:
-        if not isinstance(text, str):
-            return text
-        rights = tuple(right.strip() for right in text.split(",") if right.strip())
-        if unknown := [right for right in rights if right not in RIGHTS]:
-            raise ValueError(f"there is no right {unknown[0]!r}; there are {', '.join(RIGHTS)}")
-        return rights
-
-    @field_validator("public_url")
-    @classmethod
-    def _web(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("https://", "http://")):
-            raise ValueError("must be a URL such as https://exports.example.org/files")
-        return url
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, name: str) -> str:
-        if problem := zone_problem(name):
-            raise ValueError(problem)
-        return name
 
     @property
     def mail_links_are_local(self) -> bool:

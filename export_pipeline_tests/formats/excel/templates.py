@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import xlsxwriter
 from PIL import Image
 
+from export_pipeline.core.columns import Column, Kind
+from export_pipeline.core.layout import Layout, Section, WorkbookTemplate
+from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.excel.options import ExcelOptions
+from export_pipeline.formats.excel.template.splice import check_template
+from export_pipeline.formats.excel.template.write import render_template
+from export_pipeline_tests.formats.excel.books import WriteOnly, layout, table
+
 HEADERS = ("Region", "Customer", "Amount", "Day", "Paid")
 SECRET = ("Sample North", "Sample South", "Sample Customer", "sample remark")
 """Words of the sample rows, which no export may hold."""
+SUMMARY, CACHE = "xl/worksheets/sheet1.xml", "xl/pivotCache/pivotCacheDefinition1.xml"
 SAMPLE = [
     ("Sample North", "Sample Customer 1", 1111.25, date(2020, 1, 5), True),
     ("Sample South", "Sample Customer 2", 2222.5, date(2020, 2, 6), False),
@@ -249,3 +262,57 @@ def _with_pivot_and_slicer() -> dict[str, str | bytes | Callable[[str], str]]:
             "<tableParts", '<drawing r:id="rId11"/><tableParts', 1
         ).replace("</extLst></worksheet>", sheet_slicers + "</extLst></worksheet>"),
     }
+
+
+COLUMNS = (
+    Column("region", "Region", Kind.ENUM),
+    Column("customer", "Customer", Kind.TEXT),
+    Column("amount", "Amount", Kind.MONEY, digits=2),
+    Column("day", "Day", Kind.DATE),
+    Column("paid", "Paid", Kind.BOOLEAN),
+)
+
+
+def problem(headers: tuple[str, ...]) -> str | None:
+    return None if headers == HEADERS else f"no column is called {headers[0]!r}"
+
+
+def orders(count: int, **changed: list[Any]) -> Layout:
+    data = {
+        "region": [("North", "South", "East")[i % 3] for i in range(count)],
+        "customer": [f"Customer {i}" for i in range(count)],
+        "amount": [Decimal(i) / 4 for i in range(count)],
+        "day": [date(2026, 1 + i % 12, 1) for i in range(count)],
+        "paid": [None if i % 5 == 0 else i % 2 == 0 for i in range(count)],
+    }
+    rows = table(COLUMNS, data | changed, batch_rows=700)
+    return replace(
+        layout(Section("rows", "Orders", rows, counts=True, sums=("amount",))), scope="Ajax & Söhne"
+    )
+
+
+def fill(template: Path, made: Layout, path: Path, **options: Any) -> Rendered:
+    checked = check_template(template, problem)
+    place = WorkbookTemplate(template, checked.sha256, checked.table)
+    out = WriteOnly()
+    rendered = render_template(made, place, out, ExcelOptions(**options))  # type: ignore[arg-type]
+    path.write_bytes(out.data)
+    return rendered
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    return lambda xml: xml.replace(old, new)
+
+
+def prefixed(xml: str) -> str:
+    """Give the main namespace a prefix, as some libraries do."""
+    declaration, mark, body = xml.partition("?>")
+    body = re.sub(r"<(/?)(?=[a-zA-Z]+[\s/>])", r"<\1x:", body)
+    return declaration + mark + body.replace(' xmlns="', ' xmlns:x="', 1)
+
+
+def related(kind: str, target: str) -> Callable[[str], str]:
+    """Add a relationship."""
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    link = f'<Relationship Id="rId99" Type="{office}/{kind}" Target="{target}"/>'
+    return swap("</Relationships>", f"{link}</Relationships>")

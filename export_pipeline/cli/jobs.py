@@ -207,7 +207,7 @@ def hold(
     """
     with ledger_of(load_settings()) as ledger:
         job = ledger.hold(job_id, not release, caller(by), viewer_of(viewer_scope))
-        newer = KnownFiles.beside(ledger).successor(job) if job.file_key and not release else None
+        newer = KnownFiles.sharing(ledger).successor(job) if job.file_key and not release else None
     if newer is not None:
         typer.echo(
             f"The file was replaced by that of {newer.id} on {newer.completed_at:%Y-%m-%d %H:%M} UTC; the "

@@ -76,10 +76,10 @@ def render_parts(
             while running:
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    for part, of_part, found in future.result():
+                    for part, of_part, read in future.result():
                         upload.add(part)
                         _add(rendered, of_part)
-                        facts.append(found)
+                        facts.append(read)
                     running |= {pool.submit(make, start) for start in islice(starts, 1)}
                 report(rendered.rows, total)
         except BaseException:
@@ -108,11 +108,11 @@ def _render(
         yield from _render(upload, arranged, format, options, limits, middle, stop)
         return
     part.finish()
-    found = format.read_back(part.path, options)
-    if not found.rows == rendered.rows == stop - start:
-        problem = f"rows {start + 1:,} to {stop:,}: {found.rows:,} in the file, {rendered.rows:,} written"
-        found = replace(found, problems=(*found.problems, problem))
-    yield RenderedPart(part, start + 1, found.rows), rendered, found
+    facts = format.read_back(part.path, options)
+    if not facts.rows == rendered.rows == stop - start:
+        problem = f"rows {start + 1:,} to {stop:,}: {facts.rows:,} in the file, {rendered.rows:,} written"
+        facts = replace(found, problems=(*found.problems, problem))
+    yield RenderedPart(part, start + 1, facts.rows), rendered, found
 
 
 def _rows_within(max_bytes: int | None, arranged: Layout, format: Format[Any], options: Any) -> int:

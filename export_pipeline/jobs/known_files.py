@@ -78,8 +78,8 @@ class KnownFiles(Reader):
         newer = _completed_with(str(job.file_key)).where(
             jobs.c.completed_at > job.completed_at, jobs.c.sha256 != job.sha256
         )
-        found = self._jobs(newer.with_only_columns(jobs).order_by(jobs.c.completed_at.desc()).limit(1))
-        return found[0] if found else None
+        newest = self._jobs(newer.with_only_columns(jobs).order_by(jobs.c.completed_at.desc()).limit(1))
+        return newest[0] if newest else None
 
     def is_held(self, key: str) -> bool:
         """Return whether a job under legal hold, in any state, writes its file to this key."""

@@ -161,7 +161,7 @@ class ExportStoreIOManager(dg.IOManager):
             retry_until_available(lambda: ensure_still_requested(self.ledger.open, run, file.format), log)
         except RefusedError:
             if not retry_until_available(
-                lambda: KnownFiles.beside(self.ledger.open()).owned([stored.key]), log
+                lambda: KnownFiles.sharing(self.ledger.open()).owned([stored.key]), log
             ):
                 unpublish(file.store, stored.key, unless=is_of_another_run(file.run_id))
             raise
@@ -236,7 +236,7 @@ class ExportStoreIOManager(dg.IOManager):
         def ensure_wanted() -> None:
             self._ensure_wanted(context, file)
             with suppress(NoLedgerError):
-                known = KnownFiles.beside(self.ledger.open())
+                known = KnownFiles.sharing(self.ledger.open())
                 retry_until_available(
                     lambda: unheld.enter_context(known.replacing(file.upload.key)), context.log
                 )

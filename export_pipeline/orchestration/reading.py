@@ -115,7 +115,7 @@ def ensure_not_held(context: dg.OpExecutionContext, keys: Sequence[str]) -> None
 
     def ensure() -> None:
         with suppress(NoLedgerError):
-            known = KnownFiles.beside(context.resources.ledger.open())
+            known = KnownFiles.sharing(context.resources.ledger.open())
             for key in keys:
                 known.ensure_not_held(key)
 

@@ -111,8 +111,8 @@ def _render(
     facts = format.read_back(part.path, options)
     if not facts.rows == rendered.rows == stop - start:
         problem = f"rows {start + 1:,} to {stop:,}: {facts.rows:,} in the file, {rendered.rows:,} written"
-        facts = replace(found, problems=(*found.problems, problem))
-    yield RenderedPart(part, start + 1, facts.rows), rendered, found
+        facts = replace(facts, problems=(*facts.problems, problem))
+    yield RenderedPart(part, start + 1, facts.rows), rendered, facts
 
 
 def _rows_within(max_bytes: int | None, arranged: Layout, format: Format[Any], options: Any) -> int:

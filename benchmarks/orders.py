@@ -47,12 +47,13 @@ FROM (SELECT i, abs(hashint8extended(i, 42)) AS h FROM generate_series(1::bigint
 
 
 @contextlib.contextmanager
-def database(sizes: list[int], server: str | None = None) -> Iterator[dict[int, str]]:
+def database(sizes: list[int], server: str | None = None, *, keep: bool = True) -> Iterator[dict[int, str]]:
     """A database of orders for each size: their SQLAlchemy URLs by size. They are dropped afterwards.
 
     Rows are generated once and then kept as PostgreSQL's binary COPY in `CACHE`.
 
     Args:
+        keep: False to keep no copy of rows that are generated, which takes 350 bytes a row.
         server: The postgresql:// URL of somebody who may create databases; otherwise a PostgreSQL of our own.
     """
     import psycopg2
@@ -71,7 +72,7 @@ def database(sizes: list[int], server: str | None = None) -> Iterator[dict[int, 
             name = f"benchmark_{secrets.token_hex(6)}"
             administrator.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
             stack.callback(administrator.execute, f"DROP DATABASE {name} WITH (FORCE)")
-            _fill(connect(name), size)
+            _fill(connect(name), size, keep)
             ours = url.set(drivername="postgresql+psycopg2", database=name)
             urls[size] = ours.render_as_string(hide_password=False)
         yield urls
@@ -85,7 +86,7 @@ def _own_server() -> Iterator[str]:
         yield server.url()
 
 
-def _fill(connection: Any, rows: int) -> None:
+def _fill(connection: Any, rows: int, keep: bool) -> None:
     file = CACHE / f"orders-{rows}.copy"
     with connection.cursor() as cursor:
         cursor.execute(TABLE)
@@ -94,6 +95,7 @@ def _fill(connection: Any, rows: int) -> None:
                 cursor.copy_expert("COPY orders FROM STDIN (FORMAT binary)", stored)
         else:
             cursor.execute(_ROWS.format(rows=rows))
+        if keep and not file.exists():
             CACHE.mkdir(exist_ok=True)
             partial = file.with_suffix(".part")
             with partial.open("wb") as out:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 ClientFactory = Callable[[str | None], Any]
@@ -38,15 +40,39 @@ def new_client(
         signed: False for a public bucket, which is asked without credentials.
         arguments: More arguments of boto3's `Session.client`.
     """
+    import botocore.session
     from boto3.session import Session
     from botocore import UNSIGNED
 
     # Use a separate session: boto3's default session caches credentials and is not thread-safe.
-    session = Session(profile_name=profile_name)
+    core = botocore.session.Session(profile=profile_name)
+    core.register_component("data_loader", _models())
+    session = Session(botocore_session=core)
     config = client_config(checksums=checksums, max_attempts=max_attempts)
     if not signed:
         config.signature_version = UNSIGNED
     return session.client("s3", endpoint_url=endpoint_url, config=config, **arguments)
+
+
+@cache
+def _models() -> Any:
+    """Return the loader of AWS's descriptions of its services, which all sessions share.
+
+    Reading that of S3 takes five times as long as all else that makes a client.
+    """
+    import botocore.session
+
+    return botocore.session.Session().get_component("data_loader")
+
+
+def preload() -> None:
+    """Import what makes clients, and read AWS's description of S3. Looks for no credentials."""
+    for module in ("boto3.s3.inject", "boto3.s3.transfer"):
+        import_module(module)
+    for model in ("service-2", "endpoint-rule-set-1", "paginators-1"):
+        _models().load_service_model("s3", model)
+    for data in ("endpoints", "partitions", "sdk-default-configuration"):
+        _models().load_data(data)
 
 
 def client_config(*, checksums: bool, max_attempts: int) -> Any:

@@ -1,4 +1,4 @@
-"""Read a long PDF object by object, holding only its cross-reference table in memory.
+"""Read a PDF object by object, holding only its cross-reference table in memory.
 
 General readers keep half a kilobyte for every object. This one reads simple files only: one
 cross-reference table, no inherited dictionary entries. It decodes object streams, so that damage to
@@ -40,6 +40,7 @@ class PlainFile:
 
     Attributes:
         pages: Number of pages that the file declares.
+        has_jpeg: True if a JPEG image was met so far; it stayed encoded.
 
     Raises:
         NotPlain: The file is not of this form.
@@ -48,6 +49,7 @@ class PlainFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
+        self.has_jpeg = False
         try:
             self._read_table(path.stat().st_size)
             self._root = self.reference(self.body(self._catalog), b"Pages")
@@ -150,6 +152,7 @@ class PlainFile:
         if b"/DCTDecode" in entries:
             if not (content.startswith(b"\xff\xd8") and content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")):
                 raise NotPlain(f"object {number} is not a whole JPEG image")
+            self.has_jpeg = True
             return content
         if b"/Filter" not in entries:
             return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -97,6 +98,39 @@ def test_damage_to_what_no_page_text_needs_is_a_problem_too(
     assert readback.read_back(path).problems
 
 
+def test_an_operator_that_cannot_be_parsed_is_a_problem_of_a_short_file(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.pdf"
+    for damage in (b"(unclosed", b"<<", b"<0G>", b"]"):
+        with pikepdf.open(sound) as file:
+            content = file.pages[1].obj.Contents
+            part = content if isinstance(content, pikepdf.Stream) else content[0]
+            part.write(part.read_bytes() + b"\n" + damage)
+            file.save(path)
+        assert readback.read_back(path).problems, damage
+
+
+def test_a_packed_object_that_cannot_be_parsed_is_a_problem_of_a_short_file(
+    tagged: Path, tmp_path: Path
+) -> None:
+    data, path = tagged.read_bytes(), tmp_path / "changed.pdf"
+    head = re.search(rb"/Type/ObjStm[^>]*?/Length (\d+)|/Length (\d+)/Type/ObjStm", data)
+    assert head
+    length = int(head[1] or head[2])
+    start = data.index(b"stream\n", head.start()) + len(b"stream\n")
+    broken = zlib.compress(zlib.decompress(data[start : start + length]).replace(b"<</S/", b"<(/S/", 1), 9)
+    # Shorter than it was: the rest is an object's end, and blanks up to the next one.
+    place = data.index(b"endobj", start) - len(b"\nendstream\n")
+    declared = re.sub(
+        rb"/Length \d+", b"/Length %0*d" % (len(str(length)), len(broken)), data[head.start() : start]
+    )
+    filled = declared + broken + b"\nendstream\n"
+    path.write_bytes(
+        data[: head.start()] + filled + b" " * (place + 11 - head.start() - len(filled)) + data[place + 11 :]
+    )
+    assert path.stat().st_size == len(data)
+    assert readback.read_back(path).problems
+
+
 def test_a_moved_stream_of_cross_references_is_a_problem_of_a_long_file(
     tagged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,9 +153,12 @@ def test_every_damaged_entry_of_the_table_is_a_problem_of_a_long_file(tagged: Pa
             assert readback.read_back(path).problems
 
 
-@pytest.mark.usefixtures("as_a_long_file")
+@pytest.mark.parametrize("parsed", [0, 1_000])
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
-def test_a_damaged_picture_is_a_problem_of_a_long_file(tmp_path: Path, format: str) -> None:
+def test_a_damaged_picture_is_a_problem(
+    tmp_path: Path, format: str, parsed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback, "_PARSED_PAGES", parsed)
     Image.effect_noise((80, 80), 50).save(tmp_path / "plan", format)
     shapes = Table.of(
         "shapes",
@@ -131,11 +168,18 @@ def test_a_damaged_picture_is_a_problem_of_a_long_file(tmp_path: Path, format: s
     path = tmp_path / "t.pdf"
     write(path, layout(drawings=(Drawing("Level 1", 80, 80, shapes, image=tmp_path / "plan"),)))
     assert readback.read_back(path).problems == ()
-    changed = bytearray(path.read_bytes())
+    data = path.read_bytes()
+    changed = bytearray(data)
     place = changed.index(b"endstream", changed.index(b"/Subtype/Image"))
     changed[place - 8 : place - 1] = b"damaged"
     path.write_bytes(changed)
     assert readback.read_back(path).problems
+    if parsed and format == "JPEG":  # which is decoded: that its ends are there is not enough
+        place = data.index(b"\xff\xc0", data.index(b"/Subtype/Image"))
+        changed = bytearray(data)
+        changed[place + 1] = 0xFE
+        path.write_bytes(changed)
+        assert readback.read_back(path).problems
 
 
 def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
-from export_pipeline.formats.registry import format_of
+from export_pipeline.formats.registry import FORMATS, format_of
 from export_pipeline.jobs import EventKind, Job
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
@@ -34,9 +35,13 @@ LINK_SECONDS = 300
 """Lifetime of a link to S3 that is signed for one download."""
 _PARTS_SECONDS = 600.0
 _MAX_DOWNLOADS = 10_000
+FILE_CONTENT: dict[str, dict[str, Any]] = {
+    format.media_type.partition(";")[0]: {} for format in FORMATS.values()
+}
+"""Media types of files, for the OpenAPI document."""
 _FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": {"application/octet-stream": {}}},
-    206: {"description": "A part of the file."},
+    200: {"description": "The file.", "content": FILE_CONTENT},
+    206: {"description": "A part of the file.", "content": {**FILE_CONTENT, "multipart/byteranges": {}}},
     302: {"description": "The file's address in S3, for at most five minutes."},
     304: {"description": "The caller has it already."},
     416: {"description": "The file has no such part."},
@@ -115,11 +120,13 @@ async def hand_out(
     who: str | None,
     details: dict[str, str],
     part: int | None = None,
+    count_use: Callable[[], Awaitable[None]] | None = None,
 ) -> Response:
     """Return the answer that downloads a job's file, and record the download.
 
     Args:
         part: Number of the part of an export in parts; None for a ZIP of all.
+        count_use: Called before bytes are handed out, when nothing else can be in the way. It may refuse.
 
     Raises:
         Problem: there is no file, or no longer.
@@ -129,18 +136,26 @@ async def hand_out(
     format = format_of(job.file_key or "")
     name = job.file_name or f"{job.dataset}{format.extension}"
     store, key = service.store, job.file_key or ""
+    is_head = request.method == "HEAD"  # says what the file is; a signed link would hand it out
+
+    async def record() -> None:
+        if count_use is not None:
+            await count_use()
+        await _record(service, job, request, who, details)
+
     manifest = await service.run(_manifest, store, key) if format.has_parts or part is not None else None
     if manifest is not None and manifest.parts and part is None:
-        if request.method == "GET":
-            await _record(service, job, request, who, details)
-        return _zip(store, key, manifest, name, request)
+        answer = _zip(store, key, manifest, name, request)
+        if isinstance(answer, StreamingResponse):
+            await record()
+        return answer
     if part is not None:
         parts = manifest.part_keys(key) if manifest is not None else []
         if part > len(parts):
             raise not_found(f"part {part}; it has {len(parts)} parts")
         key, name, details = parts[part - 1], name_part(name, part), {**details, "part": str(part)}
-    if not isinstance(store, FolderStore):
-        await _record(service, job, request, who, details)
+    size = (await service.run(store.stat, key)).bytes
+    if not isinstance(store, FolderStore) and not is_head:
         url = await service.run(
             store.link,
             key,
@@ -148,9 +163,8 @@ async def hand_out(
             file_name=name,
             media_type=format.media_type,
         )
+        await record()
         return RedirectResponse(url, 302, {"Cache-Control": "no-store"})
-    size = (await service.run(store.stat, key)).bytes
-    path = await service.run(store.path, key)
     if part is not None and manifest is not None:
         sha256 = manifest.parts[part - 1].sha256
     else:  # a new export of a window has replaced the file, and so its manifest
@@ -164,10 +178,13 @@ async def hand_out(
     }
     if {headers["ETag"], "*"} & set(_tags(request.headers.get("if-none-match", ""))):
         return Response(status_code=304, headers=headers)
-    if request.method == "HEAD":  # a range means nothing here (RFC 9110, 14.2)
+    if is_head:  # a range means nothing here (RFC 9110, 14.2)
         more = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
         return Response(headers=headers | more, media_type=format.media_type)
-    await _record(service, job, request, who, details)
+    assert isinstance(store, FolderStore)
+    path = await service.run(store.path, key)
+    if not _begins_beyond(request, size):
+        await record()
     if not _is_range(request.headers.get("range", "")):  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return FileResponse(path, headers=headers, media_type=format.media_type)
@@ -199,8 +216,6 @@ async def _record(
     service: Service, job: Job, request: Request, who: str | None, details: dict[str, str]
 ) -> None:
     """Record a download. Later parts of the same file are part of it for a while."""
-    if request.method == "HEAD":
-        return
     request.scope["state"]["audit"] = {"export": job.id, "scope": job.scope, **details}
     download, now = (job.id, *sorted(details.items())), time.monotonic()
     is_part = re.fullmatch(r"bytes=[1-9][0-9]*-[0-9]*", request.headers.get("range", "")) is not None
@@ -239,6 +254,12 @@ def _is_range(text: str) -> bool:
     if _RANGES.fullmatch(text) is None:
         return False
     return all(int(start) <= int(end) for start, end in re.findall(r"(\d+)-(\d+)", text))
+
+
+def _begins_beyond(request: Request, size: int) -> bool:
+    """Return whether the one range that is asked for begins beyond the end, so that no byte is sent."""
+    start = re.fullmatch(r"bytes=(\d{1,18})-\d{0,18}", request.headers.get("range", ""), re.ASCII)
+    return start is not None and int(start[1]) >= size and "if-range" not in request.headers
 
 
 def _tags(text: str) -> list[str]:

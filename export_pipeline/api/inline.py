@@ -16,6 +16,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from export_pipeline.api.callers import Reader, Services
+from export_pipeline.api.downloads import FILE_CONTENT
 from export_pipeline.api.exports import MadeRequest, check_request, resolve_scope, translate_source_errors
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
 from export_pipeline.api.parameters import invalid_parameter, refuse_parameters
@@ -44,7 +45,7 @@ _EXTENSIONS = {
 }
 _PLAIN = ("scope", "columns", "preset", "sort")
 _FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file, whole and proven.", "content": {"application/octet-stream": {}}}
+    200: {"description": "The file, whole and proven.", "content": FILE_CONTENT}
 }
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import LinkMaker, Services
-from export_pipeline.api.downloads import PartNumber, check_file, hand_out
+from export_pipeline.api.downloads import FILE_CONTENT, PartNumber, check_file, hand_out
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
@@ -129,8 +129,18 @@ async def revoke_export_link(
 
 
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A page about the file for a browser, or the file.", "content": {"text/html": {}}},
+    200: {
+        "description": "A page about the file for a browser, or the file.",
+        "content": {"text/html": {}, **FILE_CONTENT},
+    },
+    206: {"description": "A part of the file.", "content": {**FILE_CONTENT, "multipart/byteranges": {}}},
     302: {"description": "The file's address in S3, for at most five minutes."},
+    304: {"description": "The caller has it already."},
+    416: {"description": "The file has no such part."},
+    **{
+        status: {**error, "content": {**error["content"], "text/html": {}}}
+        for status, error in responses(404, 409, 410, 503).items()
+    },
 }
 
 
@@ -166,10 +176,12 @@ async def download_by_link(
     try:
         job, link = await _opened(service, token)
         check_file(job)
-        if request.method == "GET" and not await service.run(count_use, service.engine, link):
-            raise _dead()
+        async def count() -> None:
+            if not await service.run(count_use, service.engine, link):
+                raise _dead()
+
         details = {"by": "link", "link": link.id}
-        return await hand_out(service, job, request, None, details, part)
+        return await hand_out(service, job, request, None, details, part, count)
     except (Problem, LedgerError, StoreError) as error:
         if "text/html" in request.headers.get("accept", ""):
             return _error_page(error)

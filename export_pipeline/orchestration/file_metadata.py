@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -81,6 +82,11 @@ def file_metadata(file: FileSummary, link: str | None) -> dict[str, Any]:
         "location": (dg.MetadataValue.path if is_local else dg.MetadataValue.text)(file.location),
         "shell command": dg.MetadataValue.md(f"`export-pipeline link {file.key}`"),
     }
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, e.g. the name of a customer in a file's name."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def _title(file: FileSummary) -> str:

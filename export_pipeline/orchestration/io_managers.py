@@ -26,7 +26,12 @@ from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import is_canceling
 from export_pipeline.orchestration.dagster_compat.steps import step_of
-from export_pipeline.orchestration.file_metadata import CONTENT_TAG, download_link, file_metadata
+from export_pipeline.orchestration.file_metadata import (
+    CONTENT_TAG,
+    download_link,
+    escape_markdown,
+    file_metadata,
+)
 from export_pipeline.orchestration.inputs import load_export
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
@@ -317,7 +322,7 @@ def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
 def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str | None]) -> dict[str, Any]:
     """Return the metadata of a materialization of several partitions in one run."""
     downloads = [
-        f"- [{file.period or file.file_name}]({link}): "
+        f"- [{escape_markdown(file.period or file.file_name)}]({link}): "
         f"{rows_text(file.rendered.rows, file.total_rows)} rows, {size_text(one.bytes)}"
         for file, one, link in zip(files, stored, links, strict=True)
         if link is not None

@@ -16,14 +16,14 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.api import changes, server
-from export_pipeline.jobs import EventKind, migrate
+from export_pipeline.jobs import migrate
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.keys import revoke_key
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving
 from export_pipeline_tests.api.test_exports import ask, problem
 from export_pipeline_tests.api.test_inline import open_files
-from export_pipeline_tests.api.test_links import link_to
+from export_pipeline_tests.api.test_links import downloads, link_to
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.paths import ROOT
 
@@ -73,10 +73,6 @@ def test_no_route_answers_without_a_valid_key_and_its_right(service: Running) ->
             assert answer.headers["cache-control"] == "no-store"
     no_other = httpx.post(f"{service.url}/v1/exports", headers={"X-HTTP-Method-Override": "GET"})
     assert no_other.status_code == 401
-
-
-def downloads(service: Running, job_id: str) -> int:
-    return sum(event.kind is EventKind.DOWNLOADED for event in service.ledger.events(job_id))
 
 
 @pytest.mark.parametrize(

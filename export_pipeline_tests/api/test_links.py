@@ -1,9 +1,11 @@
 """Links for people: a page, the file, and the day on which they are dead."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -13,7 +15,7 @@ from export_pipeline.jobs import EventKind, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
-from export_pipeline.store import manifest_key
+from export_pipeline.store import StoreUnavailableError, manifest_key
 from export_pipeline.store.publish import read_manifest
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
@@ -134,6 +136,43 @@ def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
     assert httpx.get(lasting["url"], headers=PERSON).status_code == 404
 
 
+def uses(service: Running, made: str) -> int:
+    """How often the links of an export were used."""
+    listed = service.client().get(f"/v1/exports/{made}/links").json()["data"]
+    return sum(int(one["uses"]) for one in listed)
+
+
+def downloads(service: Running, job_id: str) -> int:
+    """How many downloads of an export were recorded."""
+    return sum(event.kind is EventKind.DOWNLOADED for event in service.ledger.events(job_id))
+
+
+def test_only_an_answer_with_bytes_is_a_use(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, url = link_to(service, accounts[0], max_uses=2)
+    service.complete(made)
+    head = httpx.head(url)
+    assert (head.status_code, int(head.headers["content-length"])) == (200, len(CONTENT))
+    assert httpx.get(url, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
+    assert httpx.get(url, headers={"Range": "bytes=9999-"}).status_code == 416
+    with monkeypatch.context() as away:
+        away.setattr(service.store, "stat", _is_away)
+        assert problem(httpx.get(url)) == (503, "unavailable")
+    assert uses(service, made) == downloads(service, made) == 0
+    # An outdated If-Range gives the whole file, and so is a use.
+    whole = httpx.get(url, headers={"Range": "bytes=9999-", "If-Range": '"old"'})
+    assert (whole.status_code, whole.content) == (200, CONTENT)
+    assert httpx.get(url, headers={"Range": "bytes=3-"}).status_code == 206
+    assert uses(service, made) == 2
+    assert problem(httpx.get(url, headers={"Range": "bytes=3-"})) == (410, "expired")
+    assert httpx.head(url).status_code == 410
+
+
+def _is_away(*_: object) -> NoReturn:
+    raise StoreUnavailableError("the disk is not mounted")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("token", ["A" * 27, "A" * 26, "%2e%2e", "a' OR '1'='1", "\u202e" * 27, "A" * 99])
 def test_an_altered_token_opens_nothing(service: Running, accounts: list[str], token: str) -> None:
@@ -172,6 +211,10 @@ def test_on_s3_a_link_is_signed_at_each_click(
         made, url = link_to(service, accounts[0])
         service.complete(made)
         assert "Signature" not in url
+        head = httpx.head(url)  # with a signed address anybody could download, unseen
+        assert (head.status_code, int(head.headers["content-length"])) == (200, len(CONTENT))
+        assert "location" not in head.headers
+        assert uses(service, made) == downloads(service, made) == 0
         answer = httpx.get(url)
         assert answer.status_code == 302
         assert answer.headers["cache-control"] == "no-store"
@@ -185,6 +228,11 @@ def test_on_s3_a_link_is_signed_at_each_click(
         assert client.delete(f"/v1/exports/{made}").status_code == 204
         assert httpx.get(signed).status_code == 404
         assert httpx.get(url).status_code == 404
+        gone, url = link_to(service, accounts[0], max_uses=1)
+        key = str(service.complete(gone).file_key)
+        service.store.delete(key)
+        assert httpx.get(url).status_code == 410
+        assert uses(service, gone) == 0
 
 
 def test_a_recipient_unsubscribes_by_a_button_and_not_by_opening_the_link(
@@ -271,7 +319,10 @@ def test_a_mails_link_outlives_the_keys_of_the_store_and_dies_with_its_file(
             assert httpx.get(signed).status_code == 403
             page = httpx.get(service.url + link, headers=PERSON)
             assert (page.status_code, "Kita Süd.csv" in page.text) == (200, True)
-            file = httpx.get(f"{service.url}{link}/file", follow_redirects=True)
+            until = time.monotonic() + 30  # the server answers before it has found all of its files
+            while (file := httpx.get(f"{service.url}{link}/file", follow_redirects=True)).status_code == 503:
+                assert time.monotonic() < until
+                time.sleep(0.2)
             assert file.content == CONTENT
             database.age("expires_at", 5 * 86_400, f"id = '{made}'")  # the day after it has expired
             gone = httpx.get(service.url + link, headers=PERSON)

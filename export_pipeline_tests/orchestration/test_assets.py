@@ -13,7 +13,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.links import open_link
-from export_pipeline.orchestration.file_metadata import CONTENT_TAG
+from export_pipeline.orchestration.file_metadata import CONTENT_TAG, escape_markdown
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.lineage import application_key
 from export_pipeline.schedules.periods import period_of
@@ -234,6 +234,13 @@ def test_each_file_of_a_backfill_has_a_link_of_its_own(
             opened[key] = str(link[1].file_key)
     assert len(opened) == 4
     assert all(key == of_job for key, of_job in opened.items())
+
+
+def test_the_name_of_a_customer_is_no_markdown() -> None:
+    name = "Acme](https://evil.example) <b>*x*_`y`\\.csv"
+    shown = escape_markdown(name)
+    assert re.sub(r"\\([^A-Za-z0-9 ])", r"\1", shown) == name  # as Markdown reads it
+    assert not re.search(r"(?<!\\)(?:\\\\)*[\]<*_`]", shown)
 
 
 def test_a_file_that_nobody_requested_is_listed_once_as_a_completed_job(

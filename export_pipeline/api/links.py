@@ -176,6 +176,7 @@ async def download_by_link(
     try:
         job, link = await _opened(service, token)
         check_file(job)
+
         async def count() -> None:
             if not await service.run(count_use, service.engine, link):
                 raise _dead()

@@ -137,13 +137,13 @@ def test_a_link_dies_with_its_file_its_time_its_uses_or_its_maker(
 
 
 def uses(service: Running, made: str) -> int:
-    """How often the links of an export were used."""
+    """Uses of all links of an export."""
     listed = service.client().get(f"/v1/exports/{made}/links").json()["data"]
     return sum(int(one["uses"]) for one in listed)
 
 
 def downloads(service: Running, job_id: str) -> int:
-    """How many downloads of an export were recorded."""
+    """Number of recorded downloads of an export."""
     return sum(event.kind is EventKind.DOWNLOADED for event in service.ledger.events(job_id))
 
 

@@ -6,12 +6,13 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate, count
 from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
 
-_PACKED = 200
+PACKED = 200
 """Objects in one compressed stream."""
 _LEAF = 64
 """Most children of one node of the page tree."""
@@ -54,7 +55,7 @@ class PdfFile:
         self.pages = 0
         self._nodes: list[tuple[int, int]] = []
         self._leaf: list[int] = []
-        self._packed: dict[int, tuple[int, int]] = {}
+        self._packed: list[tuple[int, int, int]] = []  # first object, objects, stream
         self._write(b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
         self.resources = self.reserve()
         self._root = self.reserve()
@@ -73,19 +74,25 @@ class PdfFile:
         self._write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
         return number
 
-    def put_packed(self, objects: Sequence[tuple[int, bytes]]) -> None:
-        """Write many small objects (number, body) in compressed streams."""
-        for start in range(0, len(objects), _PACKED):
-            some = objects[start : start + _PACKED]
-            heads, bodies, at = [], [], 0
-            for number, body in some:
-                heads.append(b"%d %d" % (number, at))
-                bodies.append(body)
-                at += len(body) + 1
-            head = b" ".join(heads) + b"\n"
-            entries = b"/Type/ObjStm/N %d/First %d" % (len(some), len(head))
-            stream = self.stream(head + b"\n".join(bodies), entries)
-            self._packed.update({number: (stream, index) for index, (number, _) in enumerate(some)})
+    def put_packed(self, first: int, bodies: Sequence[bytes]) -> None:
+        """Write many small objects, whose numbers follow each other, in compressed streams."""
+        for start in range(0, len(bodies), PACKED):
+            some = bodies[start : start + PACKED]
+            edges = accumulate((len(body) + 1 for body in some), initial=0)
+            head = b"".join(b"%d %d " % pair for pair in zip(count(first + start), edges, strict=False))
+            self.put_objects(first + start, len(some), head, b"\n".join(some))
+
+    def put_objects(self, first: int, objects: int, head: bytes, bodies: bytes) -> None:
+        """Write a compressed stream of objects whose numbers follow each other.
+
+        Args:
+            first: Number of the first object.
+            objects: Number of objects.
+            head: Number and place of each object's body.
+            bodies: The bodies.
+        """
+        entries = b"/Type/ObjStm/N %d/First %d" % (objects, len(head))
+        self._packed.append((first, objects, self.stream(head + bodies, entries)))
 
     def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
         """Write a stream, deflated if that makes it smaller, with more dictionary entries."""
@@ -174,15 +181,17 @@ class PdfFile:
         """Return the numbers of packed objects, which are consecutive."""
         if not self._packed:
             return range(0)
-        first, last = min(self._packed), max(self._packed)
-        assert last - first + 1 == len(self._packed)
-        return range(first, last + 1)
+        first, (last, objects, _) = self._packed[0][0], self._packed[-1]
+        assert last + objects - first == sum(objects for _, objects, _ in self._packed)
+        return range(first, last + objects)
 
     def _write_packed_places(self, numbers: range) -> int:
         """Write the cross-references of packed objects; return the place of the stream."""
         table = np.zeros(len(numbers), np.dtype([("kind", "u1"), ("stream", ">u4"), ("index", ">u2")]))
         table["kind"] = 2
-        table["stream"], table["index"] = np.array([self._packed[number] for number in numbers]).T
+        sizes = np.array([objects for _, objects, _ in self._packed])
+        table["stream"] = np.repeat([stream for *_, stream in self._packed], sizes)
+        table["index"] = np.arange(len(numbers)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         # As differences from the row above, rows are nearly equal and pack to a tenth.
         rows = table.view(np.uint8).reshape(len(table), -1)
         differences = np.full((len(table), rows.shape[1] + 1), 2, np.uint8)

@@ -58,6 +58,7 @@ class SectionPrinter:
         links = None
         if section.links and targets:
             links = Links(names.index(section.links[0]), *targets, section.targets)
+        self._has_no_links = links is None
         sums = {names.index(label): label for label in section.sums if label in names}
         self._setter = RowSetter(
             pages.typesetter,
@@ -201,6 +202,8 @@ class SectionPrinter:
                 self._table = pages.element(b"Table")
                 row = pages.element(b"TR", self._table) if self._table else None
             printer.print_header(row)
+            # Rows over several strips, or with links, have elements of their own.
+            printer.table = self._table if len(self._strips) == 1 and self._has_no_links else None
         if not group.rows:
             self._close_group()
 
@@ -244,7 +247,7 @@ class SectionPrinter:
             self._pages.y -= gap
 
     def _rows(self, block: Sequence[StripRows], begin: int, end: int, is_last: bool) -> None:
-        elements = self._add_rows(end - begin)
+        elements = [] if self._printers[0].table else self._add_rows(end - begin)
         for printer in self._each():
             printer.print_rows(block[printer.number], begin, end, is_last, elements)
 

@@ -134,6 +134,11 @@ class StripPrinter:
         header_height: Height of the header, the same in every strip.
         band: The line that lists the columns on a page; "" if the page has them all.
         links: The links of a column, if any.
+
+    Attributes:
+        number: Number of the strip.
+        row: Number of rows printed.
+        table: The element that gets an element for each printed row; None if rows are given theirs.
     """
 
     def __init__(
@@ -148,6 +153,7 @@ class StripPrinter:
     ) -> None:
         self.number = number
         self.row = 0
+        self.table: Element | None = None
         self._pages = pages
         self._strip = strip
         self._header = header
@@ -278,10 +284,15 @@ class StripPrinter:
         )
         if bands:
             pages.draw(pages.marked(b"%b\n%bf\n" % (pages.theme.zebra, bands)))
+        content = rows.content(begin, end)
         cells: list[Element] = []
-        for number, row in enumerate(elements, self.row):
-            cells += self._add_cells(row, number)
-        self._text(rows.content(begin, end), cells)
+        if pages.structure is not None and self.table is not None:
+            columns = len(self._own)
+            self._draw(pages.structure.add_rows(content, self.table, end - begin, columns, pages.number))
+        else:
+            for number, row in enumerate(elements, self.row):
+                cells += self._add_cells(row, number)
+            self._text(content, cells)
         self._add_links(tops, cells)
         pages.y = tops[-1]
         self._count(end - begin)
@@ -312,7 +323,8 @@ class StripPrinter:
         pages = self._pages
         lines = int(rows.heights[row] - 2 * PAD_Y) // LEADING
         done = 0
-        cells = self._add_cells(elements[0], self.row) if elements else []
+        element = pages.element(b"TR", self.table) if self.table else next(iter(elements), None)
+        cells = self._add_cells(element, self.row)
         while done < lines:
             fit = (pages.room - 2 * PAD_Y) // LEADING
             if fit < min(3, lines - done):
@@ -331,9 +343,12 @@ class StripPrinter:
 
     def _text(self, content: bytes, cells: list[Element]) -> None:
         """Print rows' content, whose cells are these elements."""
+        if self._pages.structure is not None:
+            content = self._pages.structure.number_cells(content, cells, self._pages.number)
+        self._draw(content)
+
+    def _draw(self, content: bytes) -> None:
         pages = self._pages
-        if pages.structure is not None:
-            content = pages.structure.number_cells(content, cells, pages.number)
         resource = pages.typesetter.regular.resource.encode()
         pages.draw(
             b"BT %b /%b %d Tf %d %d Td\n%bET\n"

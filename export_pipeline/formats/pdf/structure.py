@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from datetime import UTC, datetime
 from itertools import count
 from xml.sax.saxutils import escape
 
-from export_pipeline.formats.pdf.objects import PdfFile, text_string
+import numpy as np
+
+from export_pipeline.formats.pdf.objects import PACKED, PdfFile, text_string
+from export_pipeline.formats.pdf.row_elements import RowRun, object_streams
 
 MAX_CELLS = 50_000
 """Cells of a document that is tagged unless asked otherwise: the tree costs memory and 15 bytes for each."""
@@ -16,7 +20,9 @@ MARK = b"/TD<</MCID 00000>>BDC "
 LINK_MARK = b"/Link<</MCID 00000>>BDC "
 """The same for a cell that leads to another place."""
 ARTIFACT = b"/Artifact BMC "
-_NUMBER = b"MCID 00000"
+_BEFORE = len(b"<</MCID ")
+_DIGITS = 10 ** np.arange(4, -1, -1)
+"""Places of a number with five digits: the largest page has room for some 16,000 cells."""
 
 
 class Element:
@@ -28,7 +34,7 @@ class Element:
         self.type = type
         self.parent = parent
         self.attributes = attributes
-        self.kids: list[Element] = []
+        self.kids: list[Element | RowRun] = []
         self.marks: list[tuple[int, int]] = []
         self.object: tuple[int, int] | None = None
         self.number = 0
@@ -41,7 +47,8 @@ class Structure:
 
     def __init__(self) -> None:
         self.document = Element(b"Document", None)
-        self._pages: dict[int, list[Element]] = {}
+        self._pages: defaultdict[int, list[Element | RowRun]] = defaultdict(list)
+        self._marks: defaultdict[int, int] = defaultdict(int)
         self._objects: dict[int, Element] = {}
 
     def add(self, type: bytes, parent: Element | None = None, attributes: bytes = b"") -> Element:
@@ -50,10 +57,11 @@ class Structure:
 
     def mark(self, element: Element, page: int) -> int:
         """Return the number of a new mark on a page (its object number), whose content is the element's."""
-        marks = self._pages.setdefault(page, [])
-        marks.append(element)
-        element.marks.append((page, len(marks) - 1))
-        return len(marks) - 1
+        number = self._marks[page]
+        self._marks[page] += 1
+        self._pages[page].append(element)
+        element.marks.append((page, number))
+        return number
 
     def wrap(self, content: bytes, element: Element | None, page: int) -> bytes:
         """Return content marked as an element's, or, without an element, as decoration."""
@@ -77,15 +85,19 @@ class Structure:
 
     def number_cells(self, content: bytes, cells: list[Element], page: int) -> bytes:
         """Return rows' content with the numbers of its cells, which are these elements in this order."""
-        marks = self._pages.setdefault(page, [])
-        first = len(marks)
-        marks += cells
-        before, *pieces = content.split(_NUMBER)
-        numbered = [before]
-        for number, (cell, piece) in enumerate(zip(cells, pieces, strict=True), start=first):
-            cell.marks.append((page, number))
-            numbered.append(b"MCID %d%b" % (number, piece))
-        return b"".join(numbered)
+        first = self._marks[page]
+        for cell in cells:
+            self.mark(cell, page)
+        return _number(content, first, len(cells))
+
+    def add_rows(self, content: bytes, table: Element, rows: int, columns: int, page: int) -> bytes:
+        """Add rows, each with so many cells, to a table; return their content with the cells' numbers."""
+        first = self._marks[page]
+        self._marks[page] += rows * columns
+        run = RowRun(page, first, rows, columns)
+        self._pages[page].append(run)
+        table.kids.append(run)
+        return _number(content, first, rows * columns)
 
     def page_entries(self, page: int) -> bytes:
         """Return the entries of a page's dictionary: its key in the parent tree is its object number."""
@@ -96,24 +108,47 @@ class Structure:
         root = pdf.reserve()
         elements = [self.document]
         for element in elements:  # grows while its children are appended
-            elements += element.kids
+            elements += [kid for kid in element.kids if isinstance(kid, Element)]
         first = pdf.reserve(len(elements))
         for number, element in zip(count(first), elements, strict=False):
             element.number = number
-        objects = [(element.number, _body(element, root)) for element in elements]
+        runs = []
+        for element in elements:
+            for kid in element.kids:
+                if isinstance(kid, RowRun):
+                    kid.table, kid.first_row = element.number, pdf.reserve(kid.rows)
+                    runs.append(kid)
+        for run in runs:
+            run.first_cell = pdf.reserve(run.cells)
         parents = {key: element.number for key, element in self._objects.items()}
-        for page, marks in sorted(self._pages.items()):
-            parents[page] = number = pdf.reserve()
-            objects.append((number, b"[%b]" % b" ".join(b"%d 0 R" % element.number for element in marks)))
-        objects.append(
-            (
-                root,
-                b"<</Type/StructTreeRoot/K %d 0 R/ParentTree<</Nums[%b]>>>>"
-                % (self.document.number, b" ".join(b"%d %d 0 R" % pair for pair in sorted(parents.items()))),
-            )
+        pages = sorted(self._pages.items())
+        parents |= {page: pdf.reserve() for page, _ in pages}
+        tree = b"<</Type/StructTreeRoot/K %d 0 R/ParentTree<</Nums[%b]>>>>" % (
+            self.document.number,
+            b" ".join(b"%d %d 0 R" % pair for pair in sorted(parents.items())),
         )
-        pdf.put_packed(objects)
+        pdf.put_packed(root, [tree, *(_body(element, root) for element in elements)])
+        for stream in object_streams(runs, PACKED):
+            pdf.put_objects(stream.first, stream.objects, stream.head, stream.bodies)
+        if pages:
+            bodies = [b"[%b]" % b"".join(map(_references, marks)) for _, marks in pages]
+            pdf.put_packed(parents[pages[0][0]], bodies)
         return b"/MarkInfo<</Marked true>>/StructTreeRoot %d 0 R" % root
+
+
+def _number(content: bytes, first: int, cells: int) -> bytes:
+    """Return content whose marks of cells have numbers from `first` on. Only these marks have two `<`."""
+    data = np.frombuffer(content, np.uint8).copy()
+    opens = data == ord("<")
+    places = np.flatnonzero(opens[:-1] & opens[1:]) + _BEFORE
+    numbers = np.arange(first, first + cells)
+    data[places[:, None] + np.arange(_DIGITS.size)] = numbers[:, None] // _DIGITS % 10 + ord("0")
+    return data.tobytes()
+
+
+def _references(marked: Element | RowRun) -> bytes:
+    """Return the references from marks to elements."""
+    return marked.cell_references if isinstance(marked, RowRun) else b"%d 0 R " % marked.number
 
 
 def _body(element: Element, root: int) -> bytes:
@@ -125,7 +160,8 @@ def _body(element: Element, root: int) -> bytes:
     parts = [b"<</Type/MCR/Pg %d 0 R/MCID %d>>" % mark for mark in element.marks]
     if element.object is not None:
         parts.append(b"<</Type/OBJR/Obj %d 0 R/Pg %d 0 R>>" % element.object)
-    parts += [b"%d 0 R" % kid.number for kid in element.kids]
+    for kid in element.kids:
+        parts.append(kid.row_references if isinstance(kid, RowRun) else b"%d 0 R" % kid.number)
     kids = b"/K[%b]" % b" ".join(parts) if parts else b""
     return b"<</S/%b/P %d 0 R%b%b>>" % (element.type, parent, kids, element.attributes)
 

@@ -190,6 +190,27 @@ def test_every_cell_of_bands_and_pages_is_in_its_row_once(tmp_path: Path) -> Non
     assert {len(row) for row in rows} == {27}
 
 
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_rows_of_several_tables_are_in_their_own_table_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr("export_pipeline.formats.pdf.row_elements._TOGETHER", together)
+    path = tmp_path / "t.pdf"
+    sizes = {"A": (150, 2), "B": (90, 5), "C": (1, 1)}
+    chapters = [
+        Section(title, title, table(*size), counts=title == "A", totals=(Total("Sum", {"n": 7}),))
+        for title, size in sizes.items()
+    ]
+    write(path, layout(*chapters))
+    assert violations(path) == []
+    check(path)
+    tables = [element[1:] for element in tree(path) if element[0] == "Table"]
+    for (rows, columns), (_, *body, last) in zip(sizes.values(), tables, strict=True):
+        cells = [["".join(cell[1:]) for cell in row[1:]] for row in body]
+        assert cells == [[str(row), *(f"c{i} of {row}" for i in range(columns))] for row in range(rows)]
+        assert last[1] == ["TD", "7"]
+
+
 def test_long_documents_are_tagged_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export_pipeline.formats.pdf.write.MAX_CELLS", 11)
     assert structure.MAX_CELLS == 50_000

@@ -29,8 +29,8 @@ from export_pipeline.datasets.requests import RequestError, check_target, config
 from export_pipeline.datasets.scopes import ScopeNameError
 from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get_webhook
 from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
-from export_pipeline.jobs.purge import unpublish_own
 from export_pipeline.jobs.states import ENDED, Status
+from export_pipeline.jobs.store_claim import delete_own
 from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -257,7 +257,7 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
     """Delete an export that has ended, with its file."""
 
     def delete() -> None:
-        remove = partial(unpublish_own, service.ledger, service.store)
+        remove = partial(delete_own, service.ledger, service.store)
         try:
             service.ledger.delete(export_id, remove, caller.requested_by, caller.viewer)
         except RefusedError as error:

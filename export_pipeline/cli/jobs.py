@@ -237,10 +237,10 @@ def delete(
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
         from export_pipeline.cli.purge import forget_now
-        from export_pipeline.jobs.purge import unpublish_own
+        from export_pipeline.jobs.store_claim import delete_own
         from export_pipeline.orchestration.resources import store_resource
 
-        remove = partial(unpublish_own, ledger, store_resource(settings).open())
+        remove = partial(delete_own, ledger, store_resource(settings).open())
         job = ledger.delete(job.id, remove, caller(by), viewer)
         if job.file_key is not None:
             forget_now(settings, ledger)

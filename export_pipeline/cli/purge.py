@@ -15,6 +15,7 @@ from export_pipeline.cli.output import DeletedScopesOutput, PurgeOutput
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
+from export_pipeline.jobs.store_claim import StoreClaim
 from export_pipeline.settings import Settings, load_settings
 
 _NAMED = 10
@@ -38,6 +39,13 @@ def purge(
         typer.Option(
             "--confirm-deleted-scopes",
             help="End the scopes that the source no longer lists, however many they are.",
+        ),
+    ] = False,
+    take_store: Annotated[
+        bool,
+        typer.Option(
+            "--take-store",
+            help="After a restore from a backup: this ledger removes files, and no copy of it does.",
         ),
     ] = False,
     by: By = None,
@@ -73,10 +81,15 @@ def purge(
 
     try:
         with ledger_of(settings) as ledger:
+            store = store_resource(settings).open()
+            if dry_run:
+                StoreClaim.sharing(ledger).check(store)
+            else:
+                StoreClaim.sharing(ledger).renew(store, take=take_store)
             deleted = _end_deleted_scopes(settings, caller(by), confirm_deleted_scopes, dry_run)
             purged = run_purge(
                 ledger,
-                store_resource(settings).open(),
+                store,
                 retention=timedelta(days=settings.retention_days),
                 events_kept=timedelta(days=settings.events_days),
                 dry_run=dry_run,

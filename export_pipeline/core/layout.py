@@ -243,6 +243,7 @@ class Layout:
         title: The export's title, e.g. "Riverside School".
         headline: (label, value) of the one number that matters most; None if there is none.
         facts: (label, value) pairs that introduce it: client, status, options, snapshot time.
+        personal_facts: Labels of the facts with personal data.
         description: A longer text below the title; "" for none.
         created: When the data were read, with zone. Formats print this, never the current time, so that
             the same snapshot always gives the same bytes.
@@ -281,6 +282,7 @@ class Layout:
     chapters: tuple[Section, ...]
     headline: tuple[str, str] | None = None
     facts: tuple[tuple[str, str], ...] = ()
+    personal_facts: tuple[str, ...] = ()
     description: str = ""
     drawings: tuple[Drawing, ...] = ()
     charts: tuple[Chart, ...] = ()

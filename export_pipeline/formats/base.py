@@ -161,7 +161,7 @@ class Format(ABC, Generic[OptionsT]):
         return self.arrange(layout, options).left_out
 
     def personal(self, layout: Layout, options: OptionsT) -> dict[str, tuple[str, ...]]:
-        """Return the columns with personal data in the file, as named in it, by table."""
+        """Return the columns with personal data in the file, as named in it, by table; and such facts."""
         columns = {table: list(rows.columns) for table, rows in self.tables(layout, options).items()}
         if self.content is Content.CHAPTERS:
             for section in self.arrange(layout, options).chapters:
@@ -172,7 +172,10 @@ class Format(ABC, Generic[OptionsT]):
             )
             for table, of_table in columns.items()
         }
-        return {table: tuple(names) for table, names in named.items() if names}
+        listed = {table: tuple(names) for table, names in named.items() if names}
+        if layout.personal_facts and self.content is not Content.ROWS:
+            listed["facts"] = layout.personal_facts
+        return listed
 
 
 def _tables_in(value: Any, name: str) -> Iterator[tuple[str, Table]]:

@@ -36,6 +36,7 @@ FindingCode = Literal[
     "staging_full",
     "staging_unusable",
     "store_full",
+    "store_of_a_copy",
     "store_limited",
     "store_unreachable",
     "store_unusable",

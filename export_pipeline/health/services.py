@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from export_pipeline.health.disks import room_findings
 from export_pipeline.health.findings import Finding
-from export_pipeline.jobs import LedgerUnavailableError
+from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
+from export_pipeline.jobs.store_claim import StoreClaim, StoreClaimError
 from export_pipeline.settings import Settings
 
 _MORE_ROOM = (
@@ -67,5 +68,14 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
     if limit is not None:
         advice = "docs/operating.md tells when that matters, and which servers have no such limit."
         yield Finding("store_limited", limit, advice, is_advice=True)
+    try:
+        with Ledger(settings.jobs_url) as ledger:
+            StoreClaim.sharing(ledger).check(store)
+    except StoreClaimError as error:
+        yield Finding(
+            "store_of_a_copy", str(error), "Give each ledger a store of its own; nothing is purged."
+        )
+    except (LedgerError, StoreError):
+        pass  # `ledger_findings` and the check above report these
     if isinstance(store, FolderStore):
         yield from room_findings("store_full", store.root, _MORE_ROOM)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from export_pipeline.core.columns import Column, Kind
 
 
-def column(name: str, kind: Kind, header: str | None = None, digits: int | None = None) -> Column:
+def column(
+    name: str, kind: Kind, header: str | None = None, digits: int | None = None, *, personal: bool = False
+) -> Column:
     """Return a column whose header is by default its name in words."""
-    return Column(name, header or name.replace("_", " ").capitalize(), kind, digits)
+    return Column(name, header or name.replace("_", " ").capitalize(), kind, digits, personal=personal)
 
 
 PROJECT_FIELDS = (
     column("id", Kind.UUID),
     column("name", Kind.TEXT),
     column("description", Kind.TEXT),
-    column("client_name", Kind.TEXT, "Client"),
+    column("client_name", Kind.TEXT, "Client", personal=True),
     column("status", Kind.ENUM),
     column("created_at", Kind.TIMESTAMP, "Created"),
     column("updated_at", Kind.TIMESTAMP, "Updated"),
@@ -99,9 +101,9 @@ MEASUREMENT_FIELDS = (
     column("is_modified", Kind.BOOLEAN),
     column("is_verified", Kind.BOOLEAN, "Verified"),
     column("is_rejected", Kind.BOOLEAN),
-    column("rejection_reason", Kind.TEXT),
-    column("review_notes", Kind.TEXT),
-    column("notes", Kind.TEXT, "Notes"),
+    column("rejection_reason", Kind.TEXT, personal=True),
+    column("review_notes", Kind.TEXT, personal=True),
+    column("notes", Kind.TEXT, "Notes", personal=True),
     column("created_at", Kind.TIMESTAMP, "Created"),
     column("updated_at", Kind.TIMESTAMP, "Updated"),
 )

@@ -39,6 +39,7 @@ def layout(data: ExportData) -> Layout:
         sheets=sheets(contents, by_page),
         chapters=chapters(contents, by_page),
         facts=_facts(contents),
+        personal_facts=("Client",) if contents.data.subject["client_name"] else (),
         description=contents.data.subject["description"] or "",
         drawings=_drawings(contents),
         charts=cost_charts(contents),

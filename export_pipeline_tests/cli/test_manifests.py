@@ -12,7 +12,7 @@ import openpyxl
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.demo import archive, bookkeeping, ecology
+from export_pipeline.demo import archive, bookkeeping, ecology, takeoff
 from export_pipeline_tests.commands import Command
 
 pytestmark = pytest.mark.slow
@@ -53,6 +53,17 @@ def test_personal_columns_are_named_in_every_format(exported: Exported) -> None:
         "pdf": [["Verified By"]],
         "parquet": [flat],
         "dwca": [["identifiedBy"]],
+    }
+
+
+def test_the_client_and_the_notes_of_a_takeoff_are_personal(exported: Exported) -> None:
+    manifests = exported(takeoff, "takeoff", takeoff.SAMPLES[0].name, "csv,json,excel,pdf,ost")
+    assert {format: one["personal"] for format, one in manifests.items()} == {
+        "csv": {"rows": ["Notes"]},
+        "json": {"conditions.measurements": ["rejectionReason", "reviewNotes", "notes"], "facts": ["Client"]},
+        "excel": {"Conditions": ["Notes"], "facts": ["Client"]},
+        "pdf": {"facts": ["Client"]},
+        "ost": {"facts": ["Client"]},
     }
 
 

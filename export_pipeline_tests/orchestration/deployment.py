@@ -71,8 +71,8 @@ class Deployment:
         return self.source.scopes[0]
 
     def stored(self) -> set[str]:
-        """Keys of all files in the store, manifests too."""
-        return {file.key for file in self.store.list()}
+        """Keys of all export files in the store, manifests too."""
+        return {file.key for file in self.store.list("exports/")}
 
     def read(self, key: str) -> bytes:
         with self.store.open(key) as file:

@@ -17,7 +17,8 @@ from export_pipeline.intake.queue import VISIBILITY_SECONDS, QueueError, take_in
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import purge, unpublish_own
+from export_pipeline.jobs.purge import purge
+from export_pipeline.jobs.store_claim import StoreClaim, delete_own
 from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.io_managers import StagingIOManager
@@ -101,7 +102,7 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store
 
     def remove(key: str) -> None:
-        unpublish_own(ledger, store.open(), key)
+        delete_own(ledger, store.open(), key)
 
     def run() -> str:
         answered = Commands.sharing(ledger).run_pending(remove, _MAX_PER_TICK, until)
@@ -164,6 +165,7 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     instance = context.instance
 
     def remove() -> str:
+        StoreClaim.sharing(ledger).renew(store)
         # Only the files of expired jobs; `export-pipeline purge` scans the whole store.
         purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
         forget_removed(ledger, store, instance, until)

@@ -21,6 +21,10 @@ class Ost(Format[Options]):
     is_general = False
     icon = "xml"
 
+    def personal(self, layout: Layout, options: Options) -> dict[str, tuple[str, ...]]:
+        """Return the facts with personal data, which are in the notes of the bid; no note of a row is."""
+        return {"facts": layout.personal_facts} if layout.personal_facts else {}
+
     def write(self, layout: Layout, out: BinaryIO, options: Options) -> Rendered:
         from export_pipeline.takeoff.ost import write
 

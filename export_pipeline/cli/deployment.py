@@ -137,19 +137,16 @@ def _links_to(api_url: str) -> Iterator[None]:
 def _make_first_key(settings: Settings) -> None:
     """Make a key for the HTTP service of the sample deployment, and show it, if there is none yet."""
     from export_pipeline.cli.demo import is_sample
-    from export_pipeline.jobs.database import open_engine
+    from export_pipeline.jobs.database import opened_engine
     from export_pipeline.jobs.keys import create_key, list_keys
     from export_pipeline.rights import RIGHTS
 
     if not is_sample(settings.jobs_url):
         return
-    engine = open_engine(settings.jobs_url)
-    try:
+    with opened_engine(settings.jobs_url) as engine:
         if not list_keys(engine):
             _, token = create_key(engine, "development", RIGHTS)
             typer.echo(f"A key for the HTTP service, shown once: {token}")
-    finally:
-        engine.dispose()
 
 
 def _check_free(host: str, port: int, option: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import By, Json, caller
 from export_pipeline.cli.output import KeyWithToken, fields_of
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.keys import Key, create_key, list_keys, revoke_key, rotate_key
 from export_pipeline.rights import RIGHTS
 from export_pipeline.settings import load_settings
@@ -145,13 +144,8 @@ def rotate(
     _show_token(key, token, as_json)
 
 
-@contextmanager
-def _engine() -> Iterator[sa.Engine]:
-    engine = open_engine(load_settings().jobs_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def _engine() -> AbstractContextManager[sa.Engine]:
+    return opened_engine(load_settings().jobs_url)
 
 
 def _show_token(key: Key, token: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.options import By, Json, caller, ledger_of
 from export_pipeline.cli.output import DeletedScopesOutput, PurgeOutput
 from export_pipeline.jobs import Ledger
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import open_engine, opened_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.store_claim import StoreClaim
 from export_pipeline.settings import Settings, load_settings
@@ -212,11 +212,8 @@ def _forget_deliveries(settings: Settings) -> None:
     """Delete old deliveries of webhooks that have ended."""
     from export_pipeline.delivery.webhooks.queue import forget
 
-    engine = open_engine(settings.jobs_url)
-    try:
+    with opened_engine(settings.jobs_url) as engine:
         forget(engine, timedelta(days=settings.events_days))
-    finally:
-        engine.dispose()
 
 
 def forget_now(settings: Settings, ledger: Ledger) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerSc
 from export_pipeline.cli.output import ScheduledJob, fields_of
 from export_pipeline.delivery.gathering import list_unsubscribed, resubscribe
 from export_pipeline.jobs import Job
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.schedules import editing
 from export_pipeline.schedules.due import run_now as ask_now
 from export_pipeline.schedules.periods import run_key
@@ -271,13 +271,8 @@ def _print_schedule(schedule: ScheduledExport, as_json: bool, message: str) -> N
     print_json(schedule) if as_json else typer.echo(f"{schedule.id}: {message}")
 
 
-@contextmanager
-def _engine() -> Iterator[sa.Engine]:
-    engine = open_engine(load_settings().jobs_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def _engine() -> AbstractContextManager[sa.Engine]:
+    return opened_engine(load_settings().jobs_url)
 
 
 def _scope(dataset: str, chosen: Chosen, seen: Sequence[str] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from export_pipeline.delivery.webhooks import endpoints
 from export_pipeline.delivery.webhooks.addresses import WebhookAddressError
 from export_pipeline.delivery.webhooks.endpoints import Webhook, WebhookKeyError
 from export_pipeline.delivery.webhooks.queue import Delivery, find_deliveries
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.tables import EVENTS
 from export_pipeline.settings import load_settings
 
@@ -200,13 +200,8 @@ def _row_of(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _engine() -> Iterator[sa.Engine]:
-    engine = open_engine(load_settings().jobs_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def _engine() -> AbstractContextManager[sa.Engine]:
+    return opened_engine(load_settings().jobs_url)
 
 
 @contextmanager

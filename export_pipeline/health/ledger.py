@@ -9,7 +9,7 @@ from export_pipeline.delivery.enqueue import BACKLOG, waiting_jobs
 from export_pipeline.health.disks import worker_disk_findings
 from export_pipeline.health.findings import Finding, FindingCode
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.errors import REQUESTER_ERRORS
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.jobs.states import Status
@@ -157,11 +157,8 @@ def _unserved(settings: Settings) -> Iterator[Finding]:
     """Find requests that ask for mails although no mail server is set."""
     if settings.smtp_url is not None:
         return
-    engine = open_engine(settings.jobs_url)
-    try:
+    with opened_engine(settings.jobs_url) as engine:
         jobs = waiting_jobs(engine, settings.mail_domains)
-    finally:
-        engine.dispose()
     if jobs:
         late = Late(len(jobs), jobs[0].completed_at or jobs[0].created_at, tuple(job.id for job in jobs[:3]))
         days = f"of the last {BACKLOG.days} days"

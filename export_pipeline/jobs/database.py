@@ -57,6 +57,16 @@ def open_engine(url: str, connections: int = 2) -> sa.Engine:
     raise NoLedgerError(f"EXPORT_JOBS_URL names {backend}; jobs can be kept in postgresql or sqlite")
 
 
+@contextmanager
+def opened_engine(url: str) -> Iterator[sa.Engine]:
+    """Yield an engine as `open_engine` makes it, and close its connections afterwards."""
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if sqlite_file(url) is None:
         raise NoLedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from export_pipeline.database_url import parse_database_url, sqlite_file
-from export_pipeline.jobs.database import WAIT_SECONDS, open_engine, transaction
+from export_pipeline.jobs.database import WAIT_SECONDS, open_engine, opened_engine, transaction
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.tables import metadata
 
@@ -34,8 +34,7 @@ def migrate(url: str) -> Migrated:
         LedgerError: the URL is not of PostgreSQL or SQLite, or the database rejects a statement.
         LedgerUnavailableError: the database cannot be reached.
     """
-    engine = open_engine(url)
-    try:
+    with opened_engine(url) as engine:
         if engine.dialect.name == "sqlite":
             enable_wal(engine)
         with transaction(engine, write=True) as connection:
@@ -47,8 +46,6 @@ def migrate(url: str) -> Migrated:
                 _check_table_names(connection)
             upgrade(connection)
             now = _version(connection)
-    finally:
-        engine.dispose()
     return "made" if was is None else "up to date" if was == now else "brought up to date"
 
 

@@ -13,9 +13,7 @@ from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.requests import RequestError
 from export_pipeline.datasets.scopes import ScopeNameError, ScopeReader, look_up_scope
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.runs.errors import translate_errors
-from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.window_requests import write_requests
 from export_pipeline.schedules.backfill import BackfillCounts
 
 JOB = "backfill_scope_job"
@@ -48,16 +46,9 @@ def backfill_scope_job(datasets: Mapping[str, Dataset], default_zone: str) -> dg
         description="Write a request into the ledger for each window and format that has no file yet.",
     )
     def backfill_scope(context: dg.OpExecutionContext) -> None:
-        ledger = context.resources.ledger.open
-        ask = partial(_request, ledger, context.resources.source, datasets, default_zone, context.op_config)
-        with (
-            cancellable(ledger, context.run, context.instance, context.job_def),
-            translate_errors(context.retry_number, context.log),
-        ):
-            try:
-                counts = retry_until_available(ask, context.log)
-            except (RequestError, ScopeNameError, ValueError) as error:
-                raise dg.Failure(str(error), allow_retries=False) from None
+        ledger, source = context.resources.ledger.open, context.resources.source
+        ask = partial(_request, ledger, source, datasets, default_zone, context.op_config)
+        counts = write_requests(context, ask)
         context.log.info(f"{counts.requested:,} exports are requested; requests_sensor starts their runs.")
         context.add_output_metadata(asdict(counts))
 
@@ -80,21 +71,24 @@ def _request(
     default_zone: str,
     config: Mapping[str, Any],
 ) -> BackfillCounts:
-    if (dataset := datasets.get(config["dataset"])) is None:
-        raise ValueError(f"There is no dataset {config['dataset']!r}; there are {', '.join(datasets)}.")
-    if dataset.scoped and not config["scope"]:
-        raise ValueError(f"Say whose rows: {dataset.dataset} needs a scope.")
-    return request_backfill(
-        ledger(),
-        dataset,
-        default_zone,
-        cadence=config["cadence"],
-        scope=look_up_scope(source, dataset, config["scope"])[0] if dataset.scoped else None,
-        first=_day(config["from"]),
-        last=_day(config["to"]),
-        formats=config["formats"],
-        again=config["again"],
-    )
+    try:
+        if (dataset := datasets.get(config["dataset"])) is None:
+            raise ValueError(f"There is no dataset {config['dataset']!r}; there are {', '.join(datasets)}.")
+        if dataset.scoped and not config["scope"]:
+            raise ValueError(f"Say whose rows: {dataset.dataset} needs a scope.")
+        return request_backfill(
+            ledger(),
+            dataset,
+            default_zone,
+            cadence=config["cadence"],
+            scope=look_up_scope(source, dataset, config["scope"])[0] if dataset.scoped else None,
+            first=_day(config["from"]),
+            last=_day(config["to"]),
+            formats=config["formats"],
+            again=config["again"],
+        )
+    except (RequestError, ScopeNameError, ValueError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _day(text: str) -> date | None:

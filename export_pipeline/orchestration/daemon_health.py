@@ -11,7 +11,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from export_pipeline.jobs import LedgerError
-from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.database import opened_engine, transaction
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.orchestration.dagster_compat.code_locations import repository_of
 from export_pipeline.orchestration.dagster_compat.daemon import (
@@ -140,13 +140,12 @@ def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Proble
 def _clocks() -> list[datetime]:
     """Return the time of this machine, and that of the ledger's database if it is available."""
     clocks = [datetime.now(UTC)]
-    with suppress(LedgerError):
-        engine = open_engine(load_settings().jobs_url)
-        try:
-            with transaction(engine, write=False) as connection:
-                clocks.append(connection.scalars(sa.select(utc_now())).one())
-        finally:
-            engine.dispose()
+    with (
+        suppress(LedgerError),
+        opened_engine(load_settings().jobs_url) as engine,
+        transaction(engine, write=False) as connection,
+    ):
+        clocks.append(connection.scalars(sa.select(utc_now())).one())
     return clocks
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from export_pipeline.datasets.export_file import FileSummary
 from export_pipeline.jobs import LedgerError
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.file_notes import file_notes, size_text
 from export_pipeline.jobs.links import create_link, link_address
 from export_pipeline.orchestration.checks import number_to_plot
@@ -98,11 +98,7 @@ def download_link(ledger_url: str, api_url: str | None, job_id: str) -> str | No
     """Return a link to the file of a job; None without an HTTP service, or while the ledger is down."""
     if api_url is None:
         return None
-    engine = open_engine(ledger_url)
-    try:
-        with suppress(LedgerError):  # the file is whole without it
-            # The file itself, as the metadata beside it say what its page says.
-            return f"{link_address(api_url, create_link(engine, job_id, created_by='dagster')[1])}/file"
-    finally:
-        engine.dispose()
+    with opened_engine(ledger_url) as engine, suppress(LedgerError):  # the file is whole without it
+        # The file itself, as the metadata beside it say what its page says.
+        return f"{link_address(api_url, create_link(engine, job_id, created_by='dagster')[1])}/file"
     return None

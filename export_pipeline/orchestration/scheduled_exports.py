@@ -11,7 +11,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from export_pipeline.datasets.schedules import known_recipients
-from export_pipeline.jobs.database import open_engine, transaction
+from export_pipeline.jobs.database import opened_engine, transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.orchestration.cadences import Schedulable
@@ -149,24 +149,19 @@ def run_schedule_now_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinitio
         description="Request the window of a schedule's last run, or every row as of now.",
     )
     def run_schedule_now(context: dg.OpExecutionContext) -> None:
-        schedule_id, engine = (
-            context.op_config["schedule_id"].strip(),
-            open_engine(context.resources.ledger.url),
-        )
+        schedule_id, again = context.op_config["schedule_id"].strip(), context.op_config["again"]
         try:
-            schedule = get_schedule(engine, schedule_id)
-            names = [schedule.dataset] if schedule.each_scope else []
-            recipients, unreadable = known_recipients(context.resources.source, datasets, names)
-            if unreadable:
-                raise ScheduleError(unreadable[schedule.dataset])
-            again = context.op_config["again"]
-            job_id, is_new = run_now(
-                engine, schedule_id, datetime.now(UTC), again=again, recipients=recipients
-            )
+            with opened_engine(context.resources.ledger.url) as engine:
+                schedule = get_schedule(engine, schedule_id)
+                names = [schedule.dataset] if schedule.each_scope else []
+                recipients, unreadable = known_recipients(context.resources.source, datasets, names)
+                if unreadable:
+                    raise ScheduleError(unreadable[schedule.dataset])
+                job_id, is_new = run_now(
+                    engine, schedule_id, datetime.now(UTC), again=again, recipients=recipients
+                )
         except (ScheduleError, UnknownScheduleError) as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        finally:
-            engine.dispose()
         if is_new:
             context.log.info(f"Export {job_id} is requested; requests_sensor starts its run within seconds.")
         else:

@@ -8,7 +8,7 @@ import dagster as dg
 from export_pipeline.core.messages import one_line, sentence
 from export_pipeline.datasets.scopes import scope_key, scope_of_key
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
 from export_pipeline.jobs.migrate import is_current
 from export_pipeline.orchestration.cadences import Cadence
@@ -69,11 +69,8 @@ def cadence_schedule(
 
 def _newest(url: str, cadence: Cadence) -> str | None:
     """Return the name of the newest window that was requested."""
-    engine = open_engine(url)
-    try:
+    with opened_engine(url) as engine:
         return newest_window(engine, cadence.dataset, cadence.name)
-    finally:
-        engine.dispose()
 
 
 def scopes_sensor(
@@ -145,11 +142,8 @@ def _part(change: _Change) -> _Change:
 
 
 def _end_deleted(dataset: str, there: Collection[str]) -> None:
-    engine = open_engine(load_settings().jobs_url)
-    try:
+    with opened_engine(load_settings().jobs_url) as engine:
         end_deleted_scopes(engine, dataset, there, f"{dataset}_scopes_sensor")
-    finally:
-        engine.dispose()
 
 
 def how_to_fit(dataset: str) -> str:

@@ -6,14 +6,14 @@ that died or waits too long. Both may repeat a request: the ledger accepts each 
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.orchestration.cadences import Cadence, Schedulable
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.partitions import known_scopes
@@ -22,6 +22,7 @@ from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 
+_T = TypeVar("_T")
 JOB = "window_requests_job"
 _OP = "request_windows"
 _REQUESTED_TAG = "export_pipeline/windows_requested"
@@ -47,14 +48,7 @@ def window_requests_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition
     def request_windows(context: dg.OpExecutionContext) -> None:
         config, url = context.op_config, context.resources.ledger.url
         cadence = datasets[config["dataset"]].regular()[config["cadence"]]
-        ledger = context.resources.ledger.open
-        with (
-            cancellable(ledger, context.run, context.instance, context.job_def),
-            translate_errors(context.retry_number, context.log),
-        ):
-            new = retry_until_available(
-                partial(_request, context.instance, url, cadence, config["windows"]), context.log
-            )
+        new = write_requests(context, partial(_request, context.instance, url, cadence, config["windows"]))
         context.log.info(f"{new} files are requested; `export-pipeline jobs` lists them.")
 
     @dg.job(
@@ -67,6 +61,16 @@ def window_requests_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition
         request_windows()
 
     return job
+
+
+def write_requests(context: dg.OpExecutionContext, write: Callable[[], _T]) -> _T:
+    """Write requests in an op: canceling its run interrupts it, and it waits for a ledger that is away."""
+    ledger = context.resources.ledger.open
+    with (
+        cancellable(ledger, context.run, context.instance, context.job_def),
+        translate_errors(context.retry_number, context.log),
+    ):
+        return retry_until_available(write, context.log)
 
 
 def run_request(cadence: Cadence, windows: Sequence[str]) -> dg.RunRequest:
@@ -127,10 +131,7 @@ def _request(instance: dg.DagsterInstance, url: str, cadence: Cadence, windows: 
     windows_of_scopes = [
         CadenceWindow(cadence.dataset, cadence.name, name, scope) for name in windows for scope in scopes
     ]
-    engine = open_engine(url)
-    try:
+    with opened_engine(url) as engine:
         return request_windows(
             engine, windows_of_scopes, cadence.formats, recipients=cadence.recipients, owners=cadence.owners
         )
-    finally:
-        engine.dispose()

@@ -16,7 +16,7 @@ from export_pipeline.delivery.webhooks.send import deliver_due as deliver_webhoo
 from export_pipeline.intake.queue import VISIBILITY_SECONDS, QueueError, take_in
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.commands import Commands
-from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.purge import purge
 from export_pipeline.jobs.store_claim import StoreClaim, delete_own
 from export_pipeline.orchestration.cadences import Schedulable
@@ -68,8 +68,8 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
     """Build the sensor that requests the exports of due schedules, and deactivates invalid schedules."""
 
     def ask(context: dg.SensorEvaluationContext, until: float) -> str:
-        engine, now = open_engine(context.resources.ledger.url), datetime.now(UTC)
-        try:
+        now = datetime.now(UTC)
+        with opened_engine(context.resources.ledger.url) as engine:
             # Before the ledger is locked, as the source may be slow.
             scopes = known_scopes(context.resources.source, datasets, datasets_due(engine, now), until)
             recipients, unreadable = known_recipients(
@@ -80,8 +80,6 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
             requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
             if (cursor := show_schedules(context.instance, engine, context.cursor)) is not None:
                 context.update_cursor(cursor)
-        finally:
-            engine.dispose()
         return f"{requested} exports were due and are requested." if requested else "No schedule is due."
 
     return maintenance_sensor(
@@ -133,11 +131,8 @@ def _send_mail(context: dg.SensorEvaluationContext, until: float) -> str:
     url, store = context.resources.ledger.url, context.resources.store.open()
 
     def send() -> str:
-        engine = open_engine(url)
-        try:
+        with opened_engine(url) as engine:
             counts = deliver_due(engine, store, load_settings(), _MAX_PER_TICK, until)
-        finally:
-            engine.dispose()
         parts = [f"{value} {name}" for name, value in asdict(counts).items() if value]
         return f"Mail: {', '.join(parts)}." if parts else "No mail is due."
 
@@ -148,11 +143,8 @@ def _send_webhooks(context: dg.SensorEvaluationContext, until: float) -> str:
     url = context.resources.ledger.url
 
     def send() -> str:
-        engine = open_engine(url)
-        try:
+        with opened_engine(url) as engine:
             counts = deliver_webhooks(engine, load_settings(), until)
-        finally:
-            engine.dispose()
         parts = [f"{count} {result}" for result, count in sorted(counts.items())]
         return f"Webhooks: {', '.join(parts)}." if parts else "No webhook is due."
 

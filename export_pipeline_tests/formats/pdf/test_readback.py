@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -237,15 +238,20 @@ def test_rows_taken_out_are_missed(sound: Path, tmp_path: Path) -> None:
     assert readback.read_back(path).rows < 300
 
 
-@pytest.mark.slow
-def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Path) -> None:
-    path = tmp_path / "changed.pdf"
-    data = sound.read_bytes()
+def damaged(data: bytes) -> Iterator[bytes]:
+    """Yield the bytes with one, some and many of them changed, anywhere."""
     for seed in range(60):
         chance = random.Random(seed)
         changed = bytearray(data)
         for _ in range(chance.choice((1, 20, 300))):
             changed[chance.randrange(len(data))] = chance.randrange(256)
+        yield bytes(changed)
+
+
+@pytest.mark.slow
+def test_bytes_changed_anywhere_never_stop_the_reader(sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.pdf"
+    for changed in damaged(sound.read_bytes()):
         path.write_bytes(changed)
         facts = readback.read_back(path)
         assert facts.problems or facts.rows == 300
@@ -275,13 +281,8 @@ def test_a_long_file_written_by_another_program_is_read_too(sound: Path, tmp_pat
 
 @pytest.mark.usefixtures("as_a_long_file")
 def test_damage_to_a_long_file_is_a_problem(sound: Path, tmp_path: Path) -> None:
-    path = tmp_path / "changed.pdf"
-    data = sound.read_bytes()
-    for seed in range(60):
-        chance = random.Random(seed)
-        changed = bytearray(data)
-        for _ in range(chance.choice((1, 20, 300))):
-            changed[chance.randrange(len(data))] = chance.randrange(256)
+    path, data = tmp_path / "changed.pdf", sound.read_bytes()
+    for changed in damaged(data):
         path.write_bytes(changed)
         facts = readback.read_back(path)
         assert facts.problems or facts.rows == 300

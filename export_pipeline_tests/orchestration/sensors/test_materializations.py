@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from export_pipeline.jobs import Job, Ledger
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.orchestration.dagster_compat.event_log import remove_runless_materializations
 from export_pipeline.orchestration.file_metadata import content_tags
-from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.sensors import materializations
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.orchestration.sensors.removals import forget_removed
@@ -27,18 +25,6 @@ from export_pipeline.settings import load_settings
 from export_pipeline_tests.orchestration.deployment import Deployment, files
 
 KEY = dg.AssetKey(["takeoff", "on_demand", "csv"])
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def instance(
-    request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dg.DagsterInstance]:
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgres_url")).replace("postgresql+psycopg2", "postgres")
-        monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
-    prepare_home()
-    with dg.DagsterInstance.get() as opened:
-        yield opened
 
 
 def make(deployment: Deployment, ledger: Ledger, **row: Any) -> Job:

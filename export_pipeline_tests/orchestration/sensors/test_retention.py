@@ -26,18 +26,6 @@ def export() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
 JOB = dg.Definitions(assets=[export], jobs=[dg.define_asset_job("exports", [export])]).get_job_def("exports")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def instance(
-    request: pytest.FixtureRequest, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dg.DagsterInstance]:
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgres_url")).replace("postgresql+psycopg2", "postgres")
-        monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
-    prepare_home()
-    with dg.DagsterInstance.get() as opened:
-        yield opened
-
-
 def remove(instance: dg.DagsterInstance, retention: timedelta = NOW, seconds: float = 60) -> int:
     return remove_old_runs(instance, OURS, retention, seconds=seconds)
 

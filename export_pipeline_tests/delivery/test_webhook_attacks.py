@@ -23,7 +23,7 @@ from export_pipeline.delivery.webhooks.addresses import (
 )
 from export_pipeline.delivery.webhooks.endpoints import create_webhook, find_webhooks
 from export_pipeline.delivery.webhooks.send import TryError
-from export_pipeline_tests.delivery.test_webhooks import local, settings_of
+from export_pipeline_tests.delivery.webhook_calls import local, settings_of
 from export_pipeline_tests.delivery.webhook_receiver import Receiver, raw_server, webhook_receiver
 from export_pipeline_tests.services.tls import certificate
 

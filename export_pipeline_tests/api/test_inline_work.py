@@ -1,0 +1,86 @@
+"""The maker of a small export: what it cannot make leaves nothing behind, and it says why."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.api import inline_work
+from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
+from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.jobs import Ledger, LedgerUnavailableError
+from export_pipeline.settings import Settings
+from export_pipeline.store import upload
+
+
+@pytest.fixture
+def formula(source_url: str, accounts: list[str]) -> Iterator[None]:
+    """One record of the first account has a name that looks like a formula."""
+    engine = sa.create_engine(source_url)
+    of_account = "WHERE id = (SELECT min(id) FROM bookkeeping_records WHERE account_id = :account)"
+    with engine.begin() as connection:
+        select = sa.text(f"SELECT id, item_name FROM bookkeeping_records {of_account}")
+        id, name = connection.execute(select, {"account": accounts[0]}).one()
+        update = sa.text("UPDATE bookkeeping_records SET item_name = :name WHERE id = :id")
+        connection.execute(update, {"name": "=1+1", "id": id})
+    yield
+    with engine.begin() as connection:
+        connection.execute(update, {"name": name, "id": id})
+    engine.dispose()
+
+
+@pytest.fixture
+def maker(settings: Settings, tmp_path: Path) -> inline_work.InlineMaker:
+    return inline_work.InlineMaker(settings, load_datasets(), str(tmp_path))
+
+
+def refused(maker: inline_work.InlineMaker, settings: Settings, scope: str) -> Failure:
+    """The reason why an export is not made, after a look that it has left nothing."""
+    row = {"dataset": "records", "format": "csv", "scope": scope, "filters": {}, "columns": None, "options": {},
+           "requested_by": None}  # fmt: skip
+    with pytest.raises(InlineError) as caught:
+        maker.make(InlineRequest("7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11", row, {}))
+    with Ledger(settings.jobs_url) as ledger:
+        assert ledger.find() == []
+    assert [path for path in Path(settings.store_url).rglob("*") if path.suffix == ".csv"] == []
+    assert list(Path(maker._folder).glob(f"{os.getpid()}-*")) == []
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("file too large", Failure.TOO_LARGE),
+        ("out of memory", Failure.TOO_LARGE),
+        ("disk full", Failure.UNAVAILABLE),
+        ("ledger away", Failure.UNAVAILABLE),
+        ("source away", Failure.SOURCE_UNAVAILABLE),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing_and_says_why(
+    maker: inline_work.InlineMaker, settings: Settings, accounts: list[str], broken: str, reason: Failure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(error: BaseException) -> Any:
+        def run(*_: Any, **__: Any) -> Any:
+            raise error
+
+        return run
+
+    match broken:
+        case "file too large":
+            monkeypatch.setattr(inline_work, "MAX_FILE_BYTES", 100)
+        case "out of memory":
+            monkeypatch.setattr(inline_work, "sanitize", fail(MemoryError()))
+        case "disk full":
+            monkeypatch.setattr(upload, "write_all", fail(OSError(errno.ENOSPC, "No space left on device")))
+        case "ledger away":
+            monkeypatch.setattr(maker._ledger, "begin_inline", fail(LedgerUnavailableError("It is away.")))
+        case "source away":
+            away = settings.model_copy(update={"source_url": "postgresql://u:p@127.0.0.1:1/db"})
+            maker = inline_work.InlineMaker(away, load_datasets(), str(maker._folder))
+    assert refused(maker, settings, accounts[0]) is reason

@@ -67,48 +67,91 @@ def at_local_time(
     return [at for at in runs if first < at <= last]
 
 
+Stretch = tuple[datetime, datetime]
+
+
+def two_years(zone: str) -> Stretch:
+    first = datetime(ZONES[zone], 1, 2, tzinfo=UTC)
+    return first, first + timedelta(days=730)
+
+
+def odd_weeks(zone: str) -> list[Stretch]:
+    """A week on either side of each change of the clock in two years, and an ordinary week."""
+    first, last = two_years(zone)
+    noons = [first + timedelta(days=day, hours=12) for day in range(730)]
+    offsets = [noon.astimezone(ZoneInfo(zone)).utcoffset() for noon in noons]
+    changes = [at for at, (one, other) in zip(noons[1:], pairwise(offsets), strict=True) if one != other]
+    stretches = [(first, first + 7 * DAY)]
+    for at in changes:
+        begin, end = max(at - 7 * DAY, stretches[-1][1]), min(at + 7 * DAY, last)
+        stretches.append((begin, end))
+    return stretches
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
-def test_two_years_of_cron_lines_run_each_once_without_a_gap(zone: str) -> None:
-    first = datetime(ZONES[zone], 1, 2, tzinfo=UTC)
-    last = first + timedelta(days=730)
-    every = range(24)
+def test_cron_lines_run_once_a_day_or_week_for_two_years_without_a_gap(zone: str) -> None:
+    first, last = two_years(zone)
     lines = {
         "0 7 * * 1-5": at_local_time(zone, 7, 0, {1, 2, 3, 4, 5}, first, last),
         "30 23 * * 7": at_local_time(zone, 23, 30, {7}, first, last),
-        "*/30 * * * *": on_the_clock(zone, every, {0, 30}, first, last),
-        "45 * * * *": on_the_clock(zone, every, {45}, first, last),
-        "*/15 8-17 * * *": on_the_clock(zone, range(8, 18), {0, 15, 30, 45}, first, last),
     }
     for line, times in lines.items():
-        schedule = Schedule("cron", cron=line, timezone=zone)
-        runs = due(schedule, first, last, "all")
-        assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone), line
-        windows = [run.window for run in runs if run.window]
-        assert all(run.window and run.window.end == run.scheduled_for for run in runs)
-        assert all(one.end == other.start for one, other in pairwise(windows)), line
-        assert len({run.name for run in runs}) == len(runs)
-        for at, following in list(pairwise(times))[::997]:
-            if zone == HALF_HOURS and near_a_change(zone, following):
-                continue
-            assert due(schedule, first, following - QUARTER / 2, "last")[0].scheduled_for == at
-            assert next_run(schedule, at) == following
+        check_runs(line, zone, (first, last), times, every=97)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", ZONES)
+def test_cron_lines_run_each_hour_once_without_a_gap_when_clocks_change(zone: str) -> None:
+    for stretch in odd_weeks(zone):
+        lines = {
+            "*/30 * * * *": on_the_clock(zone, range(24), {0, 30}, *stretch),
+            "45 * * * *": on_the_clock(zone, range(24), {45}, *stretch),
+            "*/15 8-17 * * *": on_the_clock(zone, range(8, 18), {0, 15, 30, 45}, *stretch),
+        }
+        for line, times in lines.items():
+            check_runs(line, zone, stretch, times, every=41)
+
+
+def check_runs(line: str, zone: str, stretch: Stretch, times: list[datetime], every: int) -> None:
+    """Compare all runs of a line in a stretch with those times, and each so many with single calls."""
+    first, last = stretch
+    schedule = Schedule("cron", cron=line, timezone=zone)
+    runs = due(schedule, first, last, "all")
+    assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone), line
+    windows = [run.window for run in runs if run.window]
+    assert all(run.window and run.window.end == run.scheduled_for for run in runs)
+    assert all(one.end == other.start for one, other in pairwise(windows)), line
+    assert len({run.name for run in runs}) == len(runs)
+    for at, following in list(pairwise(times))[::every]:
+        if zone == HALF_HOURS and near_a_change(zone, following):
+            continue
+        assert due(schedule, first, following - QUARTER / 2, "last")[0].scheduled_for == at
+        assert next_run(schedule, at) == following
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("minute", [0, 15])
-def test_two_years_of_hours(zone: str, minute: int) -> None:
+def test_each_hour_of_the_clock_runs_once_when_clocks_change(zone: str, minute: int) -> None:
     """In some zones an hour of the clock has 30 or 90 minutes now and then; none is left out."""
-    first = datetime(ZONES[zone], 1, 2, tzinfo=UTC)
-    last = first + timedelta(days=730)
-    runs = due(Schedule("hourly", minute=minute, timezone=zone), first, last, "all")
-    times = on_the_clock(zone, range(24), {minute}, first, last)
-    assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone)
-    windows = list(dict.fromkeys(run.window for run in runs if run.window))
-    assert all(one.end == other.start for one, other in pairwise(windows))
-    assert {window.start.astimezone(ZoneInfo(zone)).minute for window in windows} == {0}
-    assert all(run.window and run.window.end <= run.scheduled_for for run in runs)
+    for first, last in odd_weeks(zone):
+        runs = due(Schedule("hourly", minute=minute, timezone=zone), first, last, "all")
+        times = on_the_clock(zone, range(24), {minute}, first, last)
+        assert clear([run.scheduled_for for run in runs], zone) == clear(times, zone)
+        windows = list(dict.fromkeys(run.window for run in runs if run.window))
+        assert all(one.end == other.start for one, other in pairwise(windows))
+        assert {window.start.astimezone(ZoneInfo(zone)).minute for window in windows} == {0}
+        assert all(run.window and run.window.end <= run.scheduled_for for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("zone", "changes"), [("Europe/Berlin", 4), ("Africa/Casablanca", 4), ("Asia/Kathmandu", 0)]
+)
+def test_the_odd_weeks_are_those_in_which_clocks_change(zone: str, changes: int) -> None:
+    weeks = odd_weeks(zone)
+    assert len(weeks) == 1 + changes
+    assert [near_a_change(zone, one + (other - one) / 2) for one, other in weeks[1:]] == [True] * changes
 
 
 def test_a_cron_line_exports_the_time_since_its_run_before(

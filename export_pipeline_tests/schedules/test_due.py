@@ -101,7 +101,7 @@ def test_a_backlog_is_asked_for_in_parts_oldest_first(database: Database, engine
     assert claim_due(engine, now, 0) == []
 
 
-TWO_YEARS = {
+A_YEAR = {
     "America/New_York": {"cadence": "weekly", "hour": 2, "minute": 30, "weekday": 7},
     "Australia/Lord_Howe": {"cadence": "daily", "hour": 2, "minute": 15},
     "Europe/Berlin": {"cadence": "weekly", "hour": 2, "minute": 30, "weekday": 7},
@@ -111,13 +111,13 @@ TWO_YEARS = {
 
 
 @pytest.mark.slow
-def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None:
+def test_a_year_with_downtimes(database: Database, engine: sa.Engine) -> None:
     """The clock goes from run to run, and now and then jumps, as if nobody had looked for up to three weeks."""
     chance = random.Random(7)
-    start, end = datetime(2025, 1, 10, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
+    start, end = datetime(2025, 1, 10, tzinfo=UTC), datetime(2025, 12, 31, tzinfo=UTC)
     made = {
         insert(database, since=start, timezone=zone, misfire=misfire, **fields): (zone, misfire)
-        for zone, fields in TWO_YEARS.items()
+        for zone, fields in A_YEAR.items()
         for misfire in ("skip", "last", "all")
     }
     looks = [start]
@@ -133,9 +133,9 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
         while asks := claim_due(engine, looks[-1], 50):
             for ask in asks:
                 claimed[ask.schedule_id].append(Due(ask.scheduled_for, ask.window, ask.window.name))
-    assert len(looks) > 500
+    assert len(looks) > 250
     for key, (zone, misfire) in made.items():
-        expected_windows, runs = [], expected(Schedule(**TWO_YEARS[zone], timezone=zone))
+        expected_windows, runs = [], expected(Schedule(**A_YEAR[zone], timezone=zone))
         for since, now in pairwise(looks):
             come = [run for run in runs if since < run.scheduled_for <= now]
             if misfire == "skip":
@@ -147,7 +147,7 @@ def test_two_years_with_downtimes(database: Database, engine: sa.Engine) -> None
         following = [run.scheduled_for for run in runs if run.scheduled_for > looks[-1]]
         assert schedule.next_run == following[0]
     assert asked(database) == Counter(
-        (key, f"{TWO_YEARS[made[key][0]]['cadence']}/{run.window.name}")
+        (key, f"{A_YEAR[made[key][0]]['cadence']}/{run.window.name}")
         for key in made
         for run in claimed[key]
     )

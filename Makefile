@@ -35,7 +35,7 @@ test: $(READY) ## Run the tests that take a moment each
 	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: $(READY) ## Run every test; print the slowest ten
-	@EXPORT_TEST_PAIRS=1000 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 check: $(READY) ## Lint, types, import walls, Dagster definitions
 	@$(BIN)/ruff check .

@@ -318,8 +318,9 @@ def test_the_open_xml_sdk_finds_nothing_wrong(hostile: Hostile) -> None:
 
 @pytest.mark.slow
 def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_path: Path) -> None:
-    """A part of the conditions, as LibreOffice needs a tenth of a second for each sheet."""
-    chosen = tuple(row["id"] for row in hostile.truth.conditions[:: len(hostile.truth.conditions) // 40])
+    """Forty of the conditions, half of them from each database: LibreOffice's time grows with the square of sheets."""
+    every, first = len(hostile.truth.conditions) // 40, hostile.app.engine.dialect.name == "sqlite"
+    chosen = tuple(row["id"] for row in hostile.truth.conditions[every * first :: 2 * every])
     path = tmp_path / "part.xlsx"
     with path.open("wb") as out:
         FORMATS["excel"].render(
@@ -338,7 +339,7 @@ def test_libreoffice_opens_it_and_shows_the_same_numbers(hostile: Hostile, tmp_p
                 if isinstance(mine, int | float) and not isinstance(mine, bool):
                     assert yours == pytest.approx(mine, rel=1e-14), sheet.title
                     checked += 1
-    assert checked > 500
+    assert checked > 250
 
 
 def test_the_file_proves_itself(hostile: Hostile) -> None:

@@ -147,9 +147,7 @@ def test_a_year_with_downtimes(database: Database, engine: sa.Engine) -> None:
         following = [run.scheduled_for for run in runs if run.scheduled_for > looks[-1]]
         assert schedule.next_run == following[0]
     assert asked(database) == Counter(
-        (key, f"{A_YEAR[made[key][0]]['cadence']}/{run.window.name}")
-        for key in made
-        for run in claimed[key]
+        (key, f"{A_YEAR[made[key][0]]['cadence']}/{run.window.name}") for key in made for run in claimed[key]
     )
 
 

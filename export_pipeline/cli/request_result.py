@@ -37,14 +37,18 @@ def exports_of_run(
     exports = []
     for format in formats:
         file = outcome.files.get(format, {})
+        rows, total_rows = file.get("dagster/row_count"), file.get("rows in source")
+        changed = file.get("changed cells", {})
+        counted = file_notes(rows, total_rows, [], changed)  # Dagster has these among the warnings
         own = [error for error in outcome.errors if error.startswith(f"render_{format}:")]
         exports.append(
             ExportOutput(
                 id=None, dataset=dataset, scope=scope, format=format,
                 status=Status.COMPLETED if file else Status.FAILED, run_id=outcome.export_id,
-                row_count=file.get("dagster/row_count"), total_rows=file.get("rows in source"),
+                row_count=rows, total_rows=total_rows,
                 file_key=file.get("key"), file_size=file.get("bytes"), sha256=file.get("sha256"),
-                warnings=file.get("warnings", []), changed_cells=file.get("changed cells", {}),
+                warnings=[note for note in file.get("warnings", []) if note not in counted],
+                changed_cells=changed,
                 error_code=None if file else "export_failed",
                 error_message=None if file else "; ".join(own or outcome.errors) or "The run did not begin.",
             )

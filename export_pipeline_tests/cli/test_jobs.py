@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.cli.jobs_view import printable
-from export_pipeline.cli.request_result import export_of_job, print_result
+from export_pipeline.cli.request_result import export_of_job, exports_of_run, print_result
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Attempt, EventKind, Ledger, Status
+from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
+from export_pipeline.orchestration.runs.local_run import Outcome
 from export_pipeline.settings import load_settings
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.cli.stored import NOBODY, stored
@@ -301,3 +303,13 @@ def test_a_finished_file_is_given_again_where_the_dataset_allows_it(
     assert [(job.format, job.status) for job in jobs].count(("csv", "completed")) == 2
     assert len({job.file_key for job in jobs}) == 2
     assert len({job.run_id for job in jobs}) == 2
+
+
+def test_a_difference_of_a_file_without_a_request_is_named_once() -> None:
+    """Dagster's metadata has the differences as sentences, and their numbers."""
+    changed = {"cut to the second": {"At": 2}}
+    notes = ["4 of 5 rows are not in the file.", "The zone is unknown.", "2 cells of At: cut to the second."]
+    file = {"dagster/row_count": 1, "rows in source": 5, "warnings": notes, "changed cells": changed}
+    (export,) = exports_of_run(Outcome("run", {"csv": file}, ()), "records", None, ["csv"])
+    assert (export.warnings, export.changed_cells) == (["The zone is unknown."], changed)
+    assert file_notes(export.row_count, export.total_rows, export.warnings, export.changed_cells) == notes

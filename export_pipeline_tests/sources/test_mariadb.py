@@ -28,12 +28,12 @@ USE shop;
 CREATE TABLE customers (
     id INT PRIMARY KEY, name VARCHAR(80) NOT NULL, vip BOOLEAN, born DATE, seen DATETIME(6), at TIMESTAMP(6) NULL,
     balance DECIMAL(20,4), score DOUBLE, big BIGINT UNSIGNED, kind ENUM('a','b'), noon TIME, raw VARBINARY(20),
-    bits BIT(8), uid UUID, notes TEXT);
+    bits BIT(8), uid UUID, notes TEXT, place POINT);
 INSERT INTO customers VALUES
     (1, 'Zoë 🦊 "x"', TRUE, '1001-01-01', '2024-02-29 23:59:59.123456', '2024-07-01 12:00:00.5', 1234567890123456.7891,
-     1e308, 18446744073709551615, 'a', '25:00:01', x'00ff', b'1', '550e8400-e29b-41d4-a716-446655440000', ''),
-    (2, '=1+1', FALSE, NULL, NULL, NULL, -0.0001, -1.5, 0, NULL, NULL, NULL, NULL, NULL, NULL),
-    (3, 'zoe', NULL, '9999-12-31', NULL, NULL, NULL, NULL, NULL, 'b', NULL, NULL, NULL, NULL, 'ZOË');
+     1e308, 18446744073709551615, 'a', '25:00:01', x'00ff', b'1', '550e8400-e29b-41d4-a716-446655440000', '', POINT(1, 2)),
+    (2, '=1+1', FALSE, NULL, NULL, NULL, -0.0001, -1.5, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (3, 'zoe', NULL, '9999-12-31', NULL, NULL, NULL, NULL, NULL, 'b', NULL, NULL, NULL, NULL, 'ZOË', NULL);
 CREATE TABLE orders (
     id BIGINT PRIMARY KEY, customer_id INT, total DECIMAL(12,2), placed DATETIME,
     FOREIGN KEY (customer_id) REFERENCES customers (id));
@@ -83,7 +83,7 @@ def rows(
 def test_every_value_is_as_stored(shop: str) -> None:
     described = spec(shop, "customers")
     kinds = {column["name"]: column["type"] for column in described["columns"]}
-    assert not {"raw", "bits"} & set(kinds)  # bytes are no text
+    assert not {"raw", "bits", "place"} & set(kinds)  # bytes are no text, and no cast makes one of a point
     assert (kinds["vip"], kinds["big"]) == ("boolean", "decimal(20,0)")
     assert rows(shop, described) == [
         {

@@ -16,6 +16,7 @@ from export_pipeline.database_url import openable, parse_database_url, sqlite_fi
 from export_pipeline.sources.database_types import Family, parse_declared_type
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import find_label
+from export_pipeline.sources.introspection.types import Geometry
 from export_pipeline.sources.sessions import prepare_postgres
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.table_names import table_name, table_places
@@ -146,10 +147,13 @@ def describe_table(connection: sa.Connection, requested: str) -> TableFacts:
     declared = _declared_types(connection, table, schema)
     columns = [one for one in inspector.get_columns(table, schema) if one["name"] not in denied]
     bases = _bases(connection, table, schema) if any(isinstance(c["type"], _DOMAIN) for c in columns) else {}
+    geometries = _geometries(connection, table, schema)
     fields = [
         FieldFacts(
             name=column["name"],
-            type=_base(column["type"], bases.get(column["name"], "")),
+            type=Geometry()
+            if column["name"] in geometries
+            else _base(column["type"], bases.get(column["name"], "")),
             type_name=declared.get(column["name"], ""),
             nullable=column.get("nullable") is not False,
             comment=column.get("comment") or "",
@@ -194,6 +198,18 @@ def _declared_types(connection: sa.Connection, table: str, schema: str | None) -
     info = sa.text("SELECT name, type FROM pragma_table_xinfo(:name, :schema)")
     rows = connection.execute(info, {"name": table, "schema": schema or "main"})
     return {row.name: row.type for row in rows}
+
+
+def _geometries(connection: sa.Connection, table: str, schema: str | None) -> set[str]:
+    """Return the columns of spatial types of MySQL or MariaDB."""
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return set()
+    names = sa.text(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = :name "
+        "AND table_schema = coalesce(:schema, database()) AND (data_type LIKE '%geom%' "
+        "OR data_type LIKE '%point' OR data_type LIKE '%linestring' OR data_type LIKE '%polygon')"
+    )
+    return set(connection.scalars(names, {"name": table, "schema": schema}))
 
 
 _DOMAIN = postgresql.DOMAIN

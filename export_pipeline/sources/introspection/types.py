@@ -73,6 +73,10 @@ def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:
     return type_.precision is None or (type_.scale or 0) < 0
 
 
+class Geometry(sa.types.NullType):
+    """A spatial type of MySQL or MariaDB. SQLAlchemy does not know it, and no cast makes it a string."""
+
+
 def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | None = None) -> Typed:
     """Return the declared type for a type that the database enforces, as PostgreSQL does.
 
@@ -113,6 +117,8 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("uuid")
         case sa.String():
             return Typed("text")
+        case Geometry():
+            return Typed(None, "a geometry; a .sql file can give ST_AsText of it")
         case _ if isinstance(type_, _BYTES):
             return Typed(None, "bytes, which are not text")
         case postgresql.ARRAY() if isinstance(type_.item_type, sa.LargeBinary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from export_pipeline.tabular.filter_values import describe_filter
 from export_pipeline.tabular.options import filters_model
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.types import parse_type
+
+_NUMBERED = re.compile(r":\d+\Z")
 
 FilterUse = tuple[str, str, Any]
 """A filter's name, an operator and a value."""
@@ -249,6 +252,8 @@ class TableQuery:
             sa.select(sa.literal_column("*")).select_from(statement.columns().subquery("export_source"))
         )
         names = [name for name, _ in fields]
+        if self.snapshot.dialect == "sqlite":  # which names them id, id:1
+            names = [base if (base := _NUMBERED.sub("", name)) in names else name for name in names]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise SourceError(
                 f"{name[0].upper()}{name[1:]} gives {', '.join(twice)} more than once; "

@@ -360,6 +360,19 @@ def test_a_sql_file_takes_filters_and_scope_as_parameters(database: str) -> None
         export(database, spec, "1")
 
 
+def test_a_sql_file_names_no_column_twice(database: str) -> None:
+    """SQLite would number the second one, and read the first where either is meant."""
+    execute(
+        database,
+        "CREATE TABLE a (id int PRIMARY KEY, name text)",
+        "CREATE TABLE b (id int PRIMARY KEY, a_id int, name text)",
+    )
+    sql = "SELECT a.*, b.* FROM a JOIN b ON b.a_id = a.id"
+    spec = plain(source={"sql": sql}, columns=[{"name": "id", "type": "integer"}, {"name": "name"}])
+    with pytest.raises(SourceError, match=r"The \.sql file gives id, name more than once"):
+        export(database, spec)
+
+
 @pytest.mark.slow
 def test_reading_may_stop_early(shop: tuple[str, Tables]) -> None:
     url, _ = shop

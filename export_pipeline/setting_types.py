@@ -79,10 +79,12 @@ def _logo(path: Path) -> Path:
     return path
 
 
-def _images(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise ValueError(f"must be a folder that every worker sees, not {folder}")
-    return folder
+def _images(place: str | Path) -> str | Path:
+    if str(place).startswith("s3://"):
+        return _store(str(place))
+    if not Path(place).is_dir():
+        raise ValueError(f"must be a folder that every worker sees, or s3://bucket/prefix, not {place}")
+    return Path(place)
 
 
 def _color(text: str) -> str:
@@ -154,6 +156,6 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Rights = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_rights)]
 Logo = Annotated[Path, AfterValidator(_logo)]
-PageImages = Annotated[Path, AfterValidator(_images)]
+PageImages = Annotated[Path | str, BeforeValidator(_images)]
 Color = Annotated[str, AfterValidator(_color)]
 TimeZone = Annotated[str, AfterValidator(_zone)]

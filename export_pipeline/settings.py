@@ -242,7 +242,10 @@ class Settings(BaseSettings):
     ] = None
     page_images: Annotated[
         PageImages | None,
-        Field(description="Folder of the application's pictures of plan pages, for drawings of takeoffs."),
+        Field(
+            description="Place of the application's pictures of plan pages, for drawings of takeoffs: a "
+            "folder, or s3://bucket/prefix with the endpoint and the credentials of S3."
+        ),
         EMPTY_IS_UNSET,
     ] = None
     pdf_color: Annotated[Color, Field(description="Colour of headings in PDFs, e.g. #2B579A.")] = ""

@@ -22,6 +22,9 @@ from export_pipeline.core.highlights import Highlight
 from export_pipeline.core.tables import Table
 
 Number = int | float | Decimal
+ReadPicture = Callable[[], bytes]
+"""Returns the bytes of a picture. Raises OSError if it cannot be read, ValueError if it is too large."""
+MAX_PICTURE_BYTES = 100_000_000
 
 
 class LayoutError(ValueError):
@@ -123,7 +126,8 @@ class Drawing:
         legend: (label, color) pairs, in order.
         units_per_foot: Units of the plane per foot, for a scale bar; None if unknown.
         image_key: Place of the picture of the plane among the application's images; "" for none.
-        image: The picture, which is printed beneath the shapes: a PNG or JPEG file; None for none.
+        image: The picture, which is printed beneath the shapes: a PNG or JPEG file, or what reads one; or
+            None.
     """
 
     title: str
@@ -134,7 +138,7 @@ class Drawing:
     legend: tuple[tuple[str, str], ...] = ()
     units_per_foot: float | None = None
     image_key: str = ""
-    image: Path | None = None
+    image: Path | ReadPicture | None = None
 
 
 @dataclass(frozen=True, slots=True)

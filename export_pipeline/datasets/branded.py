@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.layout import Drawing, Layout
 from export_pipeline.logo import read_logo
 from export_pipeline.settings import Settings, load_settings
+from export_pipeline.store.s3_pictures import S3Pictures
 
 
 def lay_out(data: ExportData) -> Layout:
@@ -24,12 +26,24 @@ def lay_out(data: ExportData) -> Layout:
     brand = _brand(settings)
     layout: Layout = data.shape.layout(data)
     members = {name: replace(member, brand=brand) for name, member in layout.members.items()}
-    drawings = tuple(_with_picture(drawing, settings.page_images) for drawing in layout.drawings)
+    drawings = tuple(_with_pictures(layout.drawings, settings))
     missing = sum(bool(drawing.image_key) and drawing.image is None for drawing in drawings)
     notes = layout.notes
     if missing and settings.page_images:
         notes = (*notes, f"{missing:,} of {len(drawings):,} drawings have no picture in EXPORT_PAGE_IMAGES.")
     return replace(layout, brand=brand, members=members, drawings=drawings, notes=notes)
+
+
+def _with_pictures(drawings: Iterable[Drawing], settings: Settings) -> Iterator[Drawing]:
+    place = settings.page_images
+    if isinstance(place, str):
+        checksums = settings.s3_checksums == "required"
+        pictures = S3Pictures(place, settings.s3_endpoint_url, settings.s3_region, checksums=checksums)
+        for drawing in drawings:
+            image = pictures.find(drawing.image_key) if drawing.image_key else None
+            yield replace(drawing, image=image) if image else drawing
+    else:
+        yield from (_with_picture(drawing, place) for drawing in drawings)
 
 
 def _with_picture(drawing: Drawing, folder: Path | None) -> Drawing:

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+_TIMEOUTS = (10, 60)
+
 ClientFactory = Callable[[str | None], Any]
 """Returns a boto3 S3 client for an endpoint URL; None means Amazon's own endpoints."""
 
@@ -28,6 +30,7 @@ def new_client(
     max_attempts: int = 5,
     profile_name: str | None = None,
     signed: bool = True,
+    timeouts: tuple[float, float] = _TIMEOUTS,
     **arguments: Any,
 ) -> Any:
     """Return a boto3 S3 client.
@@ -38,6 +41,7 @@ def new_client(
         max_attempts: Maximum number of tries of a request, the first one included.
         profile_name: A profile of AWS's configuration; None uses the default one.
         signed: False for a public bucket, which is asked without credentials.
+        timeouts: Seconds that connecting, and each read, may take.
         arguments: More arguments of boto3's `Session.client`.
     """
     import botocore.session
@@ -48,7 +52,7 @@ def new_client(
     core = botocore.session.Session(profile=profile_name)
     core.register_component("data_loader", _models())
     session = Session(botocore_session=core)
-    config = client_config(checksums=checksums, max_attempts=max_attempts)
+    config = client_config(checksums=checksums, max_attempts=max_attempts, timeouts=timeouts)
     if not signed:
         config.signature_version = UNSIGNED
     return session.client("s3", endpoint_url=endpoint_url, config=config, **arguments)
@@ -75,14 +79,14 @@ def preload() -> None:
         _models().load_data(data)
 
 
-def client_config(*, checksums: bool, max_attempts: int) -> Any:
+def client_config(*, checksums: bool, max_attempts: int, timeouts: tuple[float, float] = _TIMEOUTS) -> Any:
     """Return the `botocore.config.Config` of all S3 clients."""
     from botocore.config import Config
 
     when = "when_supported" if checksums else "when_required"
     return Config(
-        connect_timeout=10,
-        read_timeout=60,
+        connect_timeout=timeouts[0],
+        read_timeout=timeouts[1],
         retries={"mode": "standard", "total_max_attempts": max_attempts},
         tcp_keepalive=True,
         request_checksum_calculation=when,

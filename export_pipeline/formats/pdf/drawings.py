@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export_pipeline.core.layout import Drawing
+from export_pipeline.core.layout import MAX_PICTURE_BYTES, Drawing, ReadPicture
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import integers, join
 from export_pipeline.formats.pdf.images import embed_image
@@ -27,7 +27,7 @@ _BAR = 18 * UNIT
 _POINT = 5
 """Diameter of a point's dot, in points, if the shape names no line width."""
 _LONGEST_BAR = 150 * UNIT
-_PICTURE_PIXELS, _LARGEST_PICTURE = 2_400, 100_000_000
+_PICTURE_PIXELS = 2_400
 """Most pixels of a picture across, and most bytes of its file."""
 _MAX_NAMED = 50
 """Most pictures that cannot be printed and are named one by one."""
@@ -131,7 +131,7 @@ class DrawingPrinter:
     def _picture(
         self,
         drawing: Drawing,
-        path: Path,
+        picture: Path | ReadPicture,
         origin: tuple[float, float],
         scale: float,
         corner: tuple[int, int],
@@ -139,9 +139,8 @@ class DrawingPrinter:
         """Print the picture of the plane, paler than the shapes on it."""
         pages = self._pages
         try:
-            if path.stat().st_size > _LARGEST_PICTURE:
-                raise ValueError(f"it has more than {_LARGEST_PICTURE:,} bytes")
-            image = embed_image(pages.pdf, path.read_bytes(), _PICTURE_PIXELS)
+            data = _read_file(picture) if isinstance(picture, Path) else picture()
+            image = embed_image(pages.pdf, data, _PICTURE_PIXELS)
         except (OSError, ValueError, SyntaxError) as error:
             self._unprinted.append(f"The picture of {drawing.title} cannot be printed: {error}.")
             return
@@ -209,6 +208,12 @@ class DrawingPrinter:
                 at = x + _SWATCH * 3 // 2
                 pages.print(lines, at, baseline, style.SMALL, leading=leading, element=element)
             pages.y -= height
+
+
+def _read_file(path: Path) -> bytes:
+    if path.stat().st_size > MAX_PICTURE_BYTES:
+        raise ValueError(f"it has more than {MAX_PICTURE_BYTES:,} bytes")
+    return path.read_bytes()
 
 
 def _describe(drawing: Drawing) -> str:

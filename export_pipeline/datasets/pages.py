@@ -114,7 +114,12 @@ def example_yaml(dataset: Dataset) -> str:
     """Return the example as the YAML of a launchpad; empty if there is nothing to choose."""
     options = example(dataset)
     config = {"ops": {f"{dataset.dataset}_on_demand": {"config": options}}}
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1_000) if options else ""
+    return (
+        yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000) if options else ""
+    )
+
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 _VALUES: Mapping[str, Any] = {

@@ -113,9 +113,12 @@ def test_windows_touch_each_other_and_the_last_ended_one_is_found(cadence: str, 
     keys = windows.get_partition_keys(current_time=datetime(2027, 1, 15, tzinfo=UTC))
     spans = [windows.time_window_for_partition_key(key) for key in keys]
     assert len(keys) > 11
-    for key, span, following in zip(keys, spans, spans[1:], strict=False):
+    lengths = [span.end.astimezone(UTC) - span.start.astimezone(UTC) for span in spans]
+    for place, (key, span, following) in enumerate(zip(keys, spans, spans[1:], strict=False)):
         assert span.end == following.start  # no gap, no overlap, whatever the clock did
         assert span.start < span.end
+        if place > 10 and len(set(lengths[place - 2 : place + 3])) == 1:
+            continue  # in the middle of days or weeks that are all alike
         for later in (timedelta(0), timedelta(minutes=15), timedelta(hours=3)):
             assert last_window(windows, span.end + later) == key
         if span is not spans[0]:

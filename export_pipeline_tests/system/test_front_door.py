@@ -42,7 +42,7 @@ from export_pipeline_tests.tools import require_tool
 
 pytestmark = pytest.mark.slow
 REQUESTS = int(os.environ.get("EXPORT_TEST_REQUESTS", "12"))
-KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("EXPORT_TEST_KILLS", "1"))
 SCOPES = 10
 _FAILING = 0.4
 _MAX_FAILURES = 5  # of one event; the seventh try is the last

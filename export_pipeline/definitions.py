@@ -7,7 +7,9 @@ from export_pipeline.orchestration.backfill_job import backfill_scope_job
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import (
+    executor_of,
     ledger_resource,
+    shared_staging,
     source_resource,
     store_resource,
     store_resources,
@@ -65,11 +67,13 @@ def defs() -> dg.Definitions:
                 **store_resources(settings),
                 "ledger": ledger,
                 "datasets": datasets,
-                "staging": StagingIOManager(settings.staging_folder, ledger, datasets),
+                "staging": StagingIOManager(
+                    settings.staging_folder, ledger, datasets, shared_staging(settings)
+                ),
                 "export_store": ExportStoreIOManager(
                     ledger, settings.api_url, store_resource(settings), settings.staging_folder
                 ),
             },
-            executor=dg.in_process_executor,
+            executor=executor_of(settings),
         ),
     )

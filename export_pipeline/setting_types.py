@@ -68,12 +68,6 @@ def _store(url: str) -> str:
     return url
 
 
-def _folder(url: str) -> str:
-    if "://" in url and not url.startswith("file://"):
-        raise ValueError("must be a folder that every worker sees, e.g. a shared volume")
-    return url
-
-
 def _logo(path: Path) -> Path:
     read_logo(path)
     return path
@@ -144,7 +138,6 @@ EMPTY_IS_UNSET = BeforeValidator(lambda value: value or None)
 
 SourceUrl = Annotated[str, AfterValidator(check_source_url)]
 StoreUrl = Annotated[str, AfterValidator(_store)]
-Folder = Annotated[str, AfterValidator(_folder)]
 ShownUrl = Annotated[str, AfterValidator(_without_credentials)]
 WebAddress = Annotated[ShownUrl, AfterValidator(_web_address)]
 PublicUrl = Annotated[ShownUrl, AfterValidator(_public_files)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,7 +21,6 @@ from export_pipeline.setting_types import (
     Color,
     DatasetsOfTypes,
     Domains,
-    Folder,
     IssuerUrl,
     Logo,
     Networks,
@@ -75,10 +75,18 @@ class Settings(BaseSettings):
         description="Store of export files: a folder, file:///folder or s3://bucket/prefix.",
         default_factory=lambda: _default_store(),
     )
-    staging_url: Folder = Field(
-        description="Folder for data between the steps of a run; all workers must share it.",
+    staging_url: StoreUrl = Field(
+        description="Local folder for data between the steps of a run; or s3://bucket/prefix, where steps of "
+        "one run are on several machines.",
         default_factory=lambda: str(Path.cwd() / ".staging"),
     )
+    executor: Annotated[
+        Literal["in_process", "multiprocess", "k8s_job"],
+        Field(
+            description="Where the steps of a run work: in the process of the run, each in a process of its "
+            "own, or each in a pod of its own, which needs EXPORT_STAGING_URL=s3://…"
+        ),
+    ] = "in_process"
     files_group: Annotated[
         str | None,
         Field(description="Group that may read the files of a folder store; empty: only their owner."),
@@ -265,6 +273,13 @@ class Settings(BaseSettings):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 
+    @field_validator("executor")
+    @classmethod
+    def _pods_share_staging(cls, executor: str, info: ValidationInfo) -> str:
+        if executor == "k8s_job" and not str(info.data.get("staging_url", "")).startswith("s3://"):
+            raise ValueError("needs EXPORT_STAGING_URL=s3://…, as pods share no disk")
+        return executor
+
     @field_validator("mail_from")
     @classmethod
     def _mail_sender(cls, text: str | None, info: ValidationInfo) -> str | None:
@@ -291,7 +306,9 @@ class Settings(BaseSettings):
 
     @property
     def staging_folder(self) -> Path:
-        """Folder in which the steps of a run exchange data."""
+        """Folder of this machine in which steps of runs keep data."""
+        if self.staging_url.startswith("s3://"):
+            return Path(tempfile.gettempdir()) / "export-pipeline-staging"
         return Path(self.staging_url.removeprefix("file://")).absolute()
 
 

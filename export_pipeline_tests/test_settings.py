@@ -32,7 +32,7 @@ def test_everything_has_a_default_and_a_description() -> None:
         ("EXPORT_UI_URL", SECRET, "http://"),
         ("EXPORT_STORE_URL", f"ftp://u:{SECRET}@host/x", "s3://bucket/prefix"),
         ("EXPORT_STORE_URL", "s3://", "names no bucket"),
-        ("EXPORT_STAGING_URL", f"s3://{SECRET}/x", "a folder that every worker sees"),
+        ("EXPORT_STAGING_URL", f"ftp://u:{SECRET}@host/x", "s3://bucket/prefix"),
         ("EXPORT_TIMEZONE", "Mars/Base", "IANA time zone"),
         ("EXPORT_S3_SSE", SECRET, "AES256"),
         ("EXPORT_PDF_LOGO", "no-such-file.png", "cannot be read: no-such-file.png"),

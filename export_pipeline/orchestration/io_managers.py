@@ -39,7 +39,8 @@ from export_pipeline.orchestration.runs.attempts import ProgressReporter, attemp
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
-from export_pipeline.orchestration.runs.staging import StagingGoneError, load_all, save_all
+from export_pipeline.orchestration.runs.shared_staging import SharedStaging
+from export_pipeline.orchestration.runs.staging import StagingGoneError, is_whole, load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
@@ -52,12 +53,13 @@ class StagingIOManager(dg.IOManager):
     """Spools ExportData into the run's folder, and reads it back batch by batch.
 
     Processes exchange only the parts of the path (run, step, output). So any executor works if its workers
-    share the folder. A re-execution on another machine reads the source again.
+    share the folder, or `shared` has a copy. Else a re-execution on another machine reads the source again.
     """
 
     folder: Path
     ledger: JobLedger
     datasets: Mapping[str, Dataset]
+    shared: SharedStaging | None = None
 
     def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
         started = time.monotonic()
@@ -74,6 +76,8 @@ class StagingIOManager(dg.IOManager):
             folder = self._path(context)
             try:
                 save_all(obj, folder, _staging_log(context, report, obj, step))
+                if self.shared is not None:
+                    self.shared.upload(folder)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)  # a partial export is useless and may fill the disk
                 raise
@@ -93,11 +97,17 @@ class StagingIOManager(dg.IOManager):
         assert context.upstream_output is not None
         with translate_errors(_earlier_tries(context), context.log):
             try:
-                return load_all(self._path(context.upstream_output), self.datasets)
+                path = self._path(context.upstream_output)
+                self.has(path)
+                return load_all(path, self.datasets)
             except StagingGoneError:
                 if context.upstream_output.run_id == step_of(context).run_id:
                     raise
                 return []
+
+    def has(self, step: Path) -> bool:
+        """Return whether the folder of a step is whole on this machine; copy it if another one has it."""
+        return is_whole(step) or (self.shared is not None and self.shared.download(step))
 
     def of_run(self, run_id: str) -> Path:
         """Return the folder of a run."""

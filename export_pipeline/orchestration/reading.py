@@ -35,7 +35,7 @@ from export_pipeline.orchestration.partitions import (
 from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.shared_reads import take_export
-from export_pipeline.orchestration.runs.staging import is_whole, load_all, save_all
+from export_pipeline.orchestration.runs.staging import load_all, save_all
 from export_pipeline.sources.tables import read as tables
 from export_pipeline.sources.tables.read_scopes import read_scopes
 from export_pipeline.store.keys import window_key
@@ -166,7 +166,7 @@ def read_again(context: dg.OpExecutionContext, step: str) -> list[ExportData]:
     def staged(name: str) -> Path:
         return folder / f"{name}-result"
 
-    if not is_whole(staged(step)):  # the op of another format may have staged it
+    if not staging.has(staged(step)):  # the op of another format may have staged it
         context.log.warning("What was staged is not on this machine any more; the rows are read again.")
         with reading(context, config_of_op(context, "fetch_source")) as exports:
             save_all(exports, staged("fetch_source"))

@@ -20,7 +20,9 @@ from export_pipeline.core.streams import merge
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 
-_FACTS, _COUNT = "export.json", "exports"
+_FACTS = "export.json"
+COUNT = "exports"
+"""Name of the file that marks what a step has staged as whole. It is written last."""
 REJECTED = "refused"
 """Name of a step's subfolder for rejected files, kept for diagnosis."""
 
@@ -145,7 +147,7 @@ def save_all(
 ) -> None:
     """Write several exports, each into a subfolder of its own; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = folder / _COUNT
+    count = folder / COUNT
     count.unlink(missing_ok=True)
     for number, data in enumerate(exports):
         save(data, folder / str(number), progress)
@@ -160,7 +162,7 @@ def load_all(folder: Path, datasets: Mapping[str, Definition]) -> list[ExportDat
         StagingError: their dataset was declared otherwise.
     """
     try:
-        count = int((folder / _COUNT).read_text())
+        count = int((folder / COUNT).read_text())
     except FileNotFoundError:
         raise StagingGoneError(_GONE.format(folder)) from None
     return [load(folder / str(number), datasets) for number in range(count)]
@@ -168,7 +170,7 @@ def load_all(folder: Path, datasets: Mapping[str, Definition]) -> list[ExportDat
 
 def is_whole(folder: Path) -> bool:
     """Return whether a folder holds everything that `save_all` writes."""
-    return (folder / _COUNT).exists()
+    return (folder / COUNT).exists()
 
 
 def _write(

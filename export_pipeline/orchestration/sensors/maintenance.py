@@ -230,4 +230,6 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     staging: StagingIOManager = context.resources.staging
     removed = clean_staging(context.instance, staging.folder, until=until)
     freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
+    if staging.shared is not None:
+        freed += f", and {staging.shared.clean(context.instance, until):,} files in S3"
     return dg.SkipReason(f"{freed}.")

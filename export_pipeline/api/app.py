@@ -107,11 +107,13 @@ def _add_operations(app: FastAPI) -> None:
     async def _home() -> Response:
         return RedirectResponse("/docs")
 
+    @app.head("/healthz", include_in_schema=False)  # as monitors of availability ask
     @app.get("/healthz", tags=["operation"], response_class=PlainTextResponse)
     async def get_health() -> str:
         """Answer as long as the process lives."""
         return "ok\n"
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["operation"], response_class=PlainTextResponse, responses=responses(503))
     async def get_readiness(service: Services) -> str:
         """Answer 200 if the ledger answers and the datasets are loaded."""
@@ -156,12 +158,17 @@ def _describe_problems(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
-            described = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(described.pop("$defs", {}))
-            schemas["ProblemDetails"] = described
+            schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas["ProblemDetails"] = schema
             invalid = responses(422)[422]
             for path in document["paths"].values():
                 for operation in path.values():
+                    of_any_call = responses(
+                        400, 414, 431, *((408, 413) if "requestBody" in operation else ())
+                    )
+                    for status, described in of_any_call.items():
+                        operation["responses"].setdefault(str(status), described)
                     if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                         operation["responses"]["422"] = invalid
         assert app.openapi_schema is not None

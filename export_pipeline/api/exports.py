@@ -306,8 +306,13 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
         except UnknownWebhookError as error:
             problem = FieldProblem(("webhook_id",), str(error))
             raise Problem(422, "invalid_options", str(error), [problem]) from None
+    keys = [
+        f"{idempotency_key}:{one.format}" if idempotency_key and body.formats else idempotency_key
+        for one in asked
+    ]
     most = service.settings.api_max_pending
-    if most and service.ledger.count_pending(body.scope) + len(asked) > most:
+    is_new = keys[0] is None or not service.ledger.find(caller.viewer, idempotency_key=keys[0], limit=1)
+    if most and is_new and service.ledger.count_pending(body.scope) + len(asked) > most:
         message = f"More than {most:,} exports of this scope wait; ask again when some are done."
         raise Problem(429, "too_many_requests", message, headers={"Retry-After": "30"})
     return [
@@ -323,10 +328,9 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             priority=body.priority,
             webhook_id=body.webhook_id,
             reuse_within=service.datasets[one.dataset].reuse_within,
-            idempotency_key=idempotency_key
-            and (f"{idempotency_key}:{one.format}" if body.formats else idempotency_key),
+            idempotency_key=key,
         )
-        for one in asked
+        for one, key in zip(asked, keys, strict=True)
     ]
 
 

@@ -21,6 +21,15 @@ MAX_BODY_BYTES = 400_000  # the ledger takes at most 500,000 for each part of a 
 BODY_SECONDS = 30.0
 _MAX_TARGET_BYTES = 8 << 10
 _MAX_HEADER_BYTES = 16 << 10
+_SINGLE_HEADERS = (
+    b"authorization",
+    b"idempotency-key",
+    b"content-type",
+    b"range",
+    b"if-range",
+    b"last-event-id",
+)
+"""Headers of which a proxy may read another one than the service, if there are two."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TOKEN_PATH = re.compile(r"^/(d|unsubscribe)/[^/]+")
 _HEADERS = {
@@ -74,9 +83,11 @@ class Calls:
 
 
 def _problem_of(scope: Scope) -> Problem | None:
-    """Return the answer for a call whose address or headers are too large, or whose length is ambiguous."""
-    names = {name for name, _ in scope["headers"]}
-    if {b"transfer-encoding", b"content-length"} <= names:  # a proxy may see another end (RFC 9112, 6.1)
+    """Return the answer for a call whose address or headers are too large or ambiguous."""
+    names = [name for name, _ in scope["headers"]]
+    if twice := [name.decode() for name in _SINGLE_HEADERS if names.count(name) > 1]:
+        return Problem(400, "invalid_request", f"The header {twice[0]} is given twice; give it once.")
+    if {b"transfer-encoding", b"content-length"} <= {*names}:  # a proxy may see another end (RFC 9112, 6.1)
         message = "Send either Content-Length or Transfer-Encoding."
         return Problem(400, "invalid_request", message, headers={"Connection": "close"})
     if len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET_BYTES:

@@ -1,9 +1,12 @@
-"""Parameters of a call's address: none that a route does not know, and none twice."""
+"""What a call gives: no parameter that a route does not know, and none twice; no field of a body twice."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Collection
-from typing import get_args, get_origin
+from contextlib import suppress
+from typing import Any, get_args, get_origin
 
 from fastapi import Request
 
@@ -14,7 +17,8 @@ from export_pipeline.datasets.options import FieldProblem
 async def check_parameters(request: Request) -> None:
     """Refuse a parameter that the route does not know, or that is given twice and takes one value.
 
-    A misspelt `dataset` would list all datasets, and of two values only the last would count.
+    A misspelt `dataset` would list all datasets, and of two values only the last would count. So it would
+    of a field that a JSON body names twice, where a proxy may read the first.
 
     Raises:
         Problem: 422, naming the parameter.
@@ -22,6 +26,9 @@ async def check_parameters(request: Request) -> None:
     parameters = request.scope["route"].dependant.query_params
     lists = [one.alias for one in parameters if _is_list(one.field_info.annotation)]
     refuse_parameters(request, [one.alias for one in parameters], lists=lists)
+    if request.scope["route"].body_field is not None:
+        with suppress(ValueError, RecursionError):  # no JSON: the route refuses it
+            json.loads(await request.body(), object_pairs_hook=_refuse_repeated_field)
 
 
 def refuse_parameters(
@@ -48,6 +55,14 @@ def refuse_parameters(
 def invalid_parameter(key: str, message: str, allowed: list[str] | None = None) -> Problem:
     """Return the answer for a parameter that is wrong."""
     return Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, allowed)])
+
+
+def _refuse_repeated_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        key = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise invalid_parameter(key, f"The body gives {key[:100]} twice; give it once.")
+    return fields
 
 
 def _is_list(annotation: object) -> bool:

@@ -132,8 +132,8 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
         return id
     if _looks_like_id(given, scopes):
         return given
-    folded = given.strip().casefold()
-    matches = exact or [id for id, name in scopes.items() if name.strip().casefold() == folded]
+    folded = _fold(given)
+    matches = exact or [id for id, name in scopes.items() if _fold(name) == folded]
     if len(matches) > 1:
         ids = ", ".join(matches[:_MAX_LISTED])
         more = f" and {len(matches) - _MAX_LISTED:,} more" if len(matches) > _MAX_LISTED else ""
@@ -257,3 +257,8 @@ class Scopes:
         """Return the partition key that a scope gets if it has none yet."""
         name = self.of(dataset).get(scope) if self._datasets[dataset].labels_scopes else None
         return scope_key(scope, name)
+
+
+def _fold(name: str) -> str:
+    """Return a name without what is not seen: case, outer blanks, and how accents and blanks are encoded."""
+    return unicodedata.normalize("NFKC", name.casefold()).strip()

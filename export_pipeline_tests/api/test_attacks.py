@@ -322,6 +322,34 @@ def test_odd_bodies_are_refused_in_order(service: Running, body: bytes) -> None:
         assert problem(answer)
 
 
+def test_what_is_given_twice_is_refused(service: Running, accounts: list[str]) -> None:
+    """A proxy that checks the first of two would pass what the service reads from the second."""
+    client = service.client("admin")
+    there = f'"dataset": "records", "format": "csv", "scope": "{accounts[0]}"'
+    for more in (f'"scope": "{accounts[1]}"', '"options": {"title": "a", "title": "b"}', '"format": "csv"'):
+        answer = client.post(
+            "/v1/exports", content=f"{{{there}, {more}}}", headers={"Content-Type": "application/json"}
+        )
+        assert problem(answer) == (422, "invalid_request"), more
+        assert "twice" in answer.json()["detail"]
+    made = ask(client, accounts[0])["id"]
+    service.complete(made)
+    for name, first, second in (
+        ("Authorization", client.headers["authorization"], "Bearer other"),
+        ("Idempotency-Key", "a", "b"),
+        ("Range", "bytes=0-1", "bytes=2-3"),
+    ):
+        twice = [(name, first), (name, second)]
+        answer = httpx.get(f"{service.url}/v1/exports/{made}/file", headers=twice)
+        assert problem(answer) == (400, "invalid_request"), name
+
+
+def test_monitors_may_ask_for_headers_only(service: Running) -> None:
+    for path in ("/healthz", "/readyz"):
+        head = httpx.head(f"{service.url}{path}")
+        assert (head.status_code, head.content) == (200, b"")
+
+
 def test_odd_headers_are_taken_as_text_or_refused(service: Running, accounts: list[str]) -> None:
     client = service.client()
     body = {"dataset": "records", "format": "csv", "scope": accounts[0]}

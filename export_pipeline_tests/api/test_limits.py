@@ -26,3 +26,17 @@ def test_a_scope_has_only_so_many_exports_that_wait(settings: Settings, accounts
         ask(client, accounts[1])
         service.complete(first["id"])
         ask(client, accounts[0])
+
+
+def test_the_same_ask_again_is_no_export_more(settings: Settings, accounts: list[str]) -> None:
+    with serving(settings.model_copy(update={"api_max_pending": 1})) as service:
+        client, key = service.client(), {"Idempotency-Key": "lost answer"}
+        body = {"dataset": "records", "format": "csv", "scope": accounts[0]}
+        first = client.post("/v1/exports", json=body, headers=key).json()
+        again = client.post("/v1/exports", json=body, headers=key)
+        assert (again.status_code, again.json()["id"]) == (202, first["id"])
+        assert problem(client.post("/v1/exports", json=body)) == (429, "too_many_requests")
+        stranger = service.client(name="stranger", scopes=[accounts[1]])
+        assert (
+            stranger.post("/v1/exports", json=body | {"scope": accounts[1]}, headers=key).status_code == 202
+        )

@@ -47,6 +47,9 @@ def test_the_document_is_valid_and_describes_each_route(service: Running) -> Non
     for path in ("/v1/datasets/{name}/export.{extension}", "/v1/exports/{export_id}/file", "/d/{token}/file"):
         answer = document["paths"][path]["get"]["responses"]["200"]
         assert {"text/csv", "application/pdf", "application/json"} <= answer["content"].keys()
+    for path in document["paths"].values():
+        for operation in path.values():  # what the service answers before it looks at the route
+            assert {"400", "414", "431"} <= operation["responses"].keys()
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
 

@@ -69,6 +69,15 @@ def test_the_ids_of_many_scopes_of_one_name_are_not_all_listed() -> None:
         find_scope({str(number): "Shop" for number in range(12)}, "Shop")
 
 
+def test_a_name_is_found_however_its_accents_and_blanks_are_encoded() -> None:
+    scopes = {"1": "Café Süd", "2": "Cafe Sud"}
+    assert find_scope(scopes, "Cafe\u0301 Su\u0308d") == "1"
+    assert find_scope(scopes, "Caf\u00e9\u00a0S\u00dcD ") == "1"
+    assert find_scope(scopes, "cafe sud") == "2"
+    with pytest.raises(ScopeNameError, match="2 scopes are called"):
+        find_scope({"1": "Caf\u00e9", "2": "Cafe\u0301"}, "CAF\u00c9")
+
+
 def test_a_name_never_means_the_rows_of_another_scope() -> None:
     assert find_scope({"2": "Other", "9": "Phase (2)"}, "Phase (2)") == "9"
     assert find_scope({"2": "Other"}, "Phase (2)") == "Phase (2)"

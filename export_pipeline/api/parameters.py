@@ -1,4 +1,4 @@
-"""What a call gives: no parameter that a route does not know, and none twice; no field of a body twice."""
+"""Checks of what a call gives: no parameter that a route does not know, none twice, no field of a body twice."""
 
 from __future__ import annotations
 

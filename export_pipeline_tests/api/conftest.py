@@ -62,3 +62,19 @@ def service(
     monkeypatch.setattr(service_module, "load_datasets", lambda: declared)
     with serving(settings) as running:
         yield running
+
+
+@pytest.fixture
+def formula(source_url: str, accounts: list[str]) -> Iterator[None]:
+    """One record of the first account has a name that looks like a formula."""
+    engine = sa.create_engine(source_url)
+    of_account = "WHERE id = (SELECT min(id) FROM bookkeeping_records WHERE account_id = :account)"
+    with engine.begin() as connection:
+        select = sa.text(f"SELECT id, item_name FROM bookkeeping_records {of_account}")
+        id, name = connection.execute(select, {"account": accounts[0]}).one()
+        update = sa.text("UPDATE bookkeeping_records SET item_name = :name WHERE id = :id")
+        connection.execute(update, {"name": "=1+1", "id": id})
+    yield
+    with engine.begin() as connection:
+        connection.execute(update, {"name": name, "id": id})
+    engine.dispose()

@@ -2,12 +2,10 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from export_pipeline.api import inline_work
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
@@ -15,22 +13,6 @@ from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload
-
-
-@pytest.fixture
-def formula(source_url: str, accounts: list[str]) -> Iterator[None]:
-    """One record of the first account has a name that looks like a formula."""
-    engine = sa.create_engine(source_url)
-    of_account = "WHERE id = (SELECT min(id) FROM bookkeeping_records WHERE account_id = :account)"
-    with engine.begin() as connection:
-        select = sa.text(f"SELECT id, item_name FROM bookkeeping_records {of_account}")
-        id, name = connection.execute(select, {"account": accounts[0]}).one()
-        update = sa.text("UPDATE bookkeeping_records SET item_name = :name WHERE id = :id")
-        connection.execute(update, {"name": "=1+1", "id": id})
-    yield
-    with engine.begin() as connection:
-        connection.execute(update, {"name": name, "id": id})
-    engine.dispose()
 
 
 @pytest.fixture

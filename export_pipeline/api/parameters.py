@@ -1,4 +1,4 @@
-"""Checks of what a call gives: no parameter that a route does not know, none twice, no field of a body twice."""
+"""Checks of what a call gives: no unknown parameter, and no parameter or field of a body twice."""
 
 from __future__ import annotations
 

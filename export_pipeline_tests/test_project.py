@@ -56,6 +56,11 @@ def test_commands_work_in_a_new_project_and_load_no_sample(project: Path) -> Non
     assert "All definitions loaded successfully" in run(project, "dg", "check", "defs")
 
 
+def test_the_next_step_can_be_copied(tmp_path: Path, command: Command) -> None:
+    ended = command("init", str(tmp_path / "my exports"))
+    assert f"Next: cd '{tmp_path}/my exports', copy" in ended.out
+
+
 def test_a_folder_with_files_is_left_alone(tmp_path: Path, command: Command) -> None:
     folder = tmp_path / "full"
     folder.mkdir()

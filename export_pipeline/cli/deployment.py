@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,9 +41,8 @@ def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or
         raise UserError(str(error)) from None
     for file in files:
         typer.echo(f"Wrote {file}")
-    typer.echo(
-        f"Next: cd {folder}, copy .env.example to .env, then `export-pipeline introspect TABLE --write`"
-    )
+    enter = f"cd {shlex.quote(str(folder))}"
+    typer.echo(f"Next: {enter}, copy .env.example to .env, then `export-pipeline introspect TABLE --write`")
 
 
 def demo(

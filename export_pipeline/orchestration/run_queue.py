@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.orchestration.dagster_compat.code_servers import keep_code_servers
+from export_pipeline.orchestration.dagster_compat.launchers import instance_of
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE, SCOPE_TAG, scope_tags
 from export_pipeline.orchestration.runs.warm_process import sources
@@ -27,7 +28,7 @@ class RunQueue(dg.QueuedRunCoordinator):
         run = context.dagster_run
         key = _scope_key(run)
         if key is not None and SCOPE_TAG not in run.tags:
-            add_run_tags(self._instance, run, scope_tags(key))
+            add_run_tags(instance_of(self), run, scope_tags(key))
         return super().submit_run(context)
 
 

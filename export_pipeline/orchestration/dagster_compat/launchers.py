@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import click
 
 
-def instance_of(launcher: RunLauncher) -> dg.DagsterInstance:
-    """Return the instance that a launcher serves."""
-    return launcher._instance
+def instance_of(part: RunLauncher | dg.QueuedRunCoordinator) -> dg.DagsterInstance:
+    """Return the instance that a launcher or a queue of runs serves."""
+    return part._instance
 
 
 def launcher_in(home: Path) -> RunLauncher:

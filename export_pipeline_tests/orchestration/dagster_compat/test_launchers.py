@@ -67,6 +67,9 @@ def test_else_the_launcher_could_not_launch() -> None:
         launcher = dg.DefaultRunLauncher()
         launcher.register_instance(stored)
         assert instance_of(launcher) is stored
+        queue = dg.QueuedRunCoordinator()
+        queue.register_instance(stored)
+        assert instance_of(queue) is stored
         assert start_timeout_seconds(stored) == 180
         run = run_from()
         assert LaunchRunContext(run, workspace=None).dagster_run is run

@@ -135,3 +135,21 @@ def test_filters_are_shown_in_the_words_of_the_application(antenna: Sample) -> N
     for wrong in ({"collectio": "June"}, {"collection": "two\nlines"}, {"collection": " "}):
         with pytest.raises(ValueError, match="collectio"):
             antenna.export("occurrences", 1, filters_display=wrong)
+
+
+INTERFACE = [
+    "id", "details", "event", "deployment", "first_appearance_timestamp", "first_appearance_time", "duration",
+    "duration_label", "determination", "detections_count", "detection_images", "determination_score",
+    "determination_details", "best_machine_prediction", "identifications", "created_at", "updated_at",
+    "determination_id", "detections", "predictions",
+]  # fmt: skip
+
+
+def test_json_has_every_key_of_the_applications_interface(antenna: Sample) -> None:
+    for row in antenna.export("occurrences", 1).json:
+        assert [key for key in INTERFACE if key not in row] == []
+        assert list(row["determination_details"]) == ["taxon", "identification", "prediction", "score"]
+        assert row["determination_details"]["taxon"]["id"] == row["determination"]["id"]
+        assert row["determination_id"] == row["determination"]["id"]
+        assert row["determination_details"]["score"] == row["determination_score"]
+        assert len(row["detections"]) >= row["detections_count"] >= len(row["detection_images"])

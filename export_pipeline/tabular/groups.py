@@ -43,6 +43,18 @@ class GroupedRows:
     groups: tuple[RowGroup, ...]
 
 
+def sort_rows(table: Table, columns: Sequence[str]) -> Table:
+    """Return the rows sorted by these columns; equal ones keep their order, missing values come last.
+
+    Only the values of these columns are held in memory. Rows that can only be streamed stay as they are.
+    """
+    if table.mapped is None or not table.rows or not columns:
+        return table
+    keys = table.keep(columns).arrow()
+    order = pc.sort_indices(keys, [(name, "ascending") for name in columns])
+    return table.reordered(order.to_numpy().astype(np.int64), table.name)
+
+
 def group_rows(table: Table, by: Sequence[ColumnSpec], totals: Sequence[str]) -> GroupedRows | None:
     """Sort rows by the first of these columns, keeping their order within a group; missing values come last.
 

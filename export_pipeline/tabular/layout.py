@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 from export_pipeline.core.charts import Chart
@@ -41,7 +42,7 @@ from export_pipeline.tabular.columns import (
 from export_pipeline.tabular.comparison import Comparison
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
-from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows
+from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows, sort_rows
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import add_exactly, sum_columns
@@ -104,7 +105,7 @@ class _TableLayout:
             columns, left_out = self._select_for_template(template, presentation)
         prints = presentation.prints and template is None
         grouped, by = self._group(columns) if prints else (None, [])
-        rows = grouped.table if grouped else self.rows
+        rows = grouped.table if grouped else self._printed_rows if prints else self.rows
         table = shown_table(rows, columns, presentation)
         sheet = chapter = self._section(table, columns)
         if grouped:
@@ -150,6 +151,12 @@ class _TableLayout:
                 charts=tuple(chart.values for chart in charts) if presentation.proves_charts else (),
             ),
         )
+
+    @cached_property
+    def _printed_rows(self) -> Table:
+        """The rows as people read them: in the declared order, unless the request sorts them itself."""
+        names = [name for name in self.spec.print_order if name in self.rows.schema]
+        return self.rows if self.data.options.get("sort") else sort_rows(self.rows, names)
 
     def _comparison(self, columns: list[ColumnSpec], presentation: Presentation) -> Comparison | None:
         """Return the comparison of these columns with the previous period; None without one."""

@@ -35,7 +35,10 @@ def _check_print(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
     """Check the columns that people read: only columns that an export has without being asked."""
     known = [column.name for column in spec.columns if not column.hidden and not column.extra]
     yield from quote_names(("print",), spec.print or (), known)
+    yield from quote_names(("print_order",), spec.print_order, known)
     yield from quote_names(("group_by",), spec.group_by, known)
+    if spec.print_order and spec.group_by:
+        yield ("print_order",), "`group_by` already sorts the rows; say one of the two"
     first = by_name.get(next(iter(spec.group_by), ""))
     if first is not None and first.parsed.kind not in _GROUPING:
         kinds = ", ".join(sorted(_GROUPING))

@@ -359,6 +359,10 @@ class TableSpec(Strict):
             "request names columns or a preset. Default: all.",
         ),
     ] = None
+    print_order: Annotated[
+        Sequence[Name],
+        Field(description="PDF and workbooks sort the rows by these columns, unless a request sorts them."),
+    ] = ()
     group_by: Annotated[
         Sequence[Name],
         Field(

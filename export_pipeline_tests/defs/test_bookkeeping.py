@@ -339,3 +339,18 @@ def test_a_wrong_previous_sum_is_noticed_in_both_files(sample: Sample) -> None:
             if abs(facts.totals.get(name, 0.0) - total) > most
         ]
         assert differing == ["previous_period", "change"], format.name
+
+
+def test_people_read_records_by_date_and_programs_as_they_changed(sample: Sample) -> None:
+    def dates(**options: Any) -> list[Any]:
+        export = sample.export("records", app.SHOP, **options)
+        sheet = openpyxl.load_workbook(export.file("excel")).worksheets[0]
+        header = next(row[0].row for row in sheet.iter_rows() if row[0].value == "Sale Date")
+        cells = [sheet.cell(row, 1).value for row in range(header + 1, sheet.max_row + 1)]
+        return [cell.date() for cell in cells if isinstance(cell, datetime)]
+
+    by_change = [row["sale_date"] for row in records(sample, app.SHOP)]
+    assert dates() == sorted(by_change) != by_change
+    csv = sample.export("records", app.SHOP).csv
+    assert [row[2] for row in csv[1:]] == [day.isoformat() for day in by_change]
+    assert dates(sort=["-sale_date"]) == sorted(by_change, reverse=True)

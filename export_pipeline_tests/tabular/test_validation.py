@@ -176,6 +176,7 @@ NEW = len(SOUND["columns"])
         (("print",), ["id", "sttus"], ("print", 1), "did you mean status?"),
         (("print",), ["id", "id"], ("print", 1), "'id' is named twice"),
         (("print",), ["fees"], ("print", 0), "there is no 'fees'"),
+        (("print_order",), ["stat"], ("print_order", 0), "did you mean state?"),
         (("group_by",), ["stat"], ("group_by", 0), "did you mean state?"),
         (("group_by",), ["at"], ("group_by", 0), "rows are grouped by enum, text, uuid; at is timestamp"),
         (("print",), [], ("print",), "at least 1 item"),

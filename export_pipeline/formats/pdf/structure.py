@@ -14,7 +14,7 @@ from export_pipeline.formats.pdf.objects import PACKED, PdfFile, text_string
 from export_pipeline.formats.pdf.row_elements import RowRun, object_streams
 
 MAX_CELLS = 50_000
-"""Cells of a document that is tagged unless asked otherwise: the tree costs memory and 15 bytes for each."""
+"""Cells of a document that is tagged unless asked otherwise: the tree costs some 20 bytes for each."""
 MARK = b"/TD<</MCID 00000>>BDC "
 """Begins a cell whose number on its page is not known yet; see `Structure.number_cells`."""
 LINK_MARK = b"/Link<</MCID 00000>>BDC "

@@ -6,7 +6,6 @@ are enough.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import deque
@@ -16,11 +15,13 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TypeVar
 
+from export_pipeline.core.processors import usable_processors
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 _DEPTH = 2
-WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, usable_processors())
 
 
 class AbandonedError(Exception):

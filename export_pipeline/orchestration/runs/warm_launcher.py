@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from export_pipeline.core.processors import usable_processors
 from export_pipeline.jobs import Ledger, LedgerError, LedgerUnavailableError
 from export_pipeline.orchestration.dagster_compat.code_locations import has_code_server_here
 from export_pipeline.orchestration.dagster_compat.instance import ConfigurableClassData
@@ -52,7 +53,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         super().__init__(inst_data)
         self._one_at_a_time = threading.Lock()
         self._warm: WarmProcess | None = None
-        self._imports = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._imports = threading.BoundedSemaphore(usable_processors())
         """Limits how many processes import at the same time: more would only slow each other down."""
 
     def launch_run(self, context: LaunchRunContext) -> None:

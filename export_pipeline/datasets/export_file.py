@@ -233,6 +233,7 @@ def manifest_of(
         # The other formats have layouts of their own.
         schema=Schema.of(file.columns if format.content is Content.ROWS else ()),
         title=file.file_name,
+        scope_name=file.scope_name,
         dataset=file.dataset,
         scope=file.scope,
         cadence=file.cadence,

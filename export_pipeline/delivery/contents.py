@@ -150,7 +150,9 @@ def file_contents(
         "facts": _lines(facts),
         "job_id": job.id,
     }
-    subject = f"{title}: no rows" if rows == 0 else f"Export ready: {title}"
+    about = [text for text in (manifest.scope_name if manifest else None, period) if text]
+    subject = title + (f" ({', '.join(about)})" if about else "")
+    subject = f"{subject}: no rows" if rows == 0 else f"Export ready: {subject}"
     attachments = tuple(file.attachment for file in files if file.attachment)
     return Contents("file", one_line(subject, 150), variables, attachments)
 
@@ -283,8 +285,7 @@ def _period(job: Job) -> str | None:
 
 def _scope(job: Job, manifest: Manifest | None) -> str | None:
     """Return the name of a job's scope, or its id if the name is not known."""
-    name = getattr(manifest, "scope_name", None)
-    return name or job.scope
+    return (manifest.scope_name if manifest else None) or job.scope
 
 
 def _filters(job: Job) -> str | None:

@@ -124,6 +124,7 @@ class Manifest(BaseModel):
         schema_: The file's columns ("schema" in JSON).
         title: The name under which people save the file.
         dataset, scope, cadence, window: Identify the export; None where one does not apply.
+        scope_name: Name of the scope; None if the dataset shows ids alone.
         period: The window as people read it, e.g. "2026-10-05 to 2026-10-11".
         options, filters: As requested.
         personal: Headers of the columns that hold personal data, by table of the file.
@@ -153,6 +154,7 @@ class Manifest(BaseModel):
     title: Text | None = None
     dataset: Text
     scope: Text | None = None
+    scope_name: Text | None = None
     cadence: str | None = None
     window: Text | None = None
     period: Text | None = None

@@ -49,6 +49,8 @@ class Exports:
         file_name: str = "Kita Süd 漢字.csv",
         warnings: tuple[str, ...] = (),
         title: str | None = None,
+        scope_name: str | None = None,
+        period: str | None = None,
         expires_at: datetime | None = None,
         **asked: Any,
     ) -> Job:
@@ -70,6 +72,8 @@ class Exports:
             dataset="takeoff",
             scope="a",
             title=title,
+            scope_name=scope_name,
+            period=period,
             window=job.window_key,
             warnings=warnings,
             snapshot_at=datetime(2026, 1, 31, 12, tzinfo=UTC),

@@ -73,6 +73,22 @@ def test_a_format_that_failed_is_named_in_the_mail(exports: Exports, server: Mai
     assert [part.get_filename() for part in ready.iter_attachments()] == ["orders.csv"]
 
 
+def test_the_mail_names_account_period_and_filters(exports: Exports, server: MailServer) -> None:
+    known = {"scope_name": "Corner shop", "period": "2026-01-26 to 2026-02-01"}
+    exports.completed([ANN], title="Orders", filters={"status": {"equals": "PAID"}}, **known)
+    exports.completed([BEN], title="Orders", rows=0, **known)
+    assert exports.deliver().sent == 2
+    mail = server.to(ANN)
+    assert mail["Subject"] == "Export ready: Orders (Corner shop, 2026-01-26 to 2026-02-01)"
+    for line in (
+        "Scope: Corner shop",
+        "Period: 2026-01-26 to 2026-02-01",
+        'Filters: {"status": {"equals": "PAID"}}',
+    ):
+        assert line in text(mail)
+    assert server.to(BEN)["Subject"] == "Orders (Corner shop, 2026-01-26 to 2026-02-01): no rows"
+
+
 def test_files_that_do_not_all_fit_are_linked(exports: Exports, server: MailServer) -> None:
     schedule_id = scheduled(exports)
     made(exports, schedule_id, "large.csv", "weekly/2026-01-26", content=b"x" * 9_000)

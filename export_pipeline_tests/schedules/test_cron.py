@@ -1,8 +1,8 @@
 """Schedules with a cron line, hourly ones, and those that export every row."""
 
 import sqlite3
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -31,6 +31,7 @@ ZONES = {
     "Pacific/Apia": 2011,
     "Africa/Casablanca": 2025,
 }
+"""The first of two years. Cairo's and Apia's have a leap day, and Apia skips a day."""
 HALF_HOURS = "Australia/Lord_Howe"
 """Its clock is set back by half an hour: of the minutes shown twice, a line that runs each hour takes one."""
 
@@ -56,12 +57,12 @@ def on_the_clock(
 
 
 def at_local_time(
-    zone: str, hour: int, minute: int, days: set[int], first: datetime, last: datetime
+    zone: str, hour: int, minute: int, is_meant: Callable[[date], bool], first: datetime, last: datetime
 ) -> list[datetime]:
-    """Once for each local day of the week, at the first moment at which the clock shows the time or skips it."""
+    """Once for each local day that is meant, at the first moment at which the clock shows the time or skips it."""
     runs, day = [], first.date() - DAY
     while day <= last.date() + DAY:
-        if day.isoweekday() in days:  # a day that the zone skips runs after the gap
+        if is_meant(day):  # a day that the zone skips runs after the gap
             runs.append(Clock.of(zone).first_at(datetime(day.year, day.month, day.day, hour, minute)))
         day += DAY
     return [at for at in runs if first < at <= last]
@@ -93,8 +94,18 @@ def odd_weeks(zone: str) -> list[Stretch]:
 def test_cron_lines_run_once_a_day_or_week_for_two_years_without_a_gap(zone: str) -> None:
     first, last = two_years(zone)
     lines = {
-        "0 7 * * 1-5": at_local_time(zone, 7, 0, {1, 2, 3, 4, 5}, first, last),
-        "30 23 * * 7": at_local_time(zone, 23, 30, {7}, first, last),
+        "0 7 * * 1-5": at_local_time(zone, 7, 0, lambda day: day.isoweekday() < 6, first, last),
+        "30 23 * * 7": at_local_time(zone, 23, 30, lambda day: day.isoweekday() == 7, first, last),
+        # The hours that the zones skip and repeat.
+        "30 2 * * *": at_local_time(zone, 2, 30, lambda day: True, first, last),
+        "15 0 * * *": at_local_time(zone, 0, 15, lambda day: True, first, last),
+        "45 23 * * *": at_local_time(zone, 23, 45, lambda day: True, first, last),
+        # Days that not every month or year has.
+        "0 2 30 * *": at_local_time(zone, 2, 0, lambda day: day.day == 30, first, last),
+        "30 2 31 * *": at_local_time(zone, 2, 30, lambda day: day.day == 31, first, last),
+        "0 2 29 2 *": at_local_time(zone, 2, 0, lambda day: (day.month, day.day) == (2, 29), first, last),
+        "0 0 1 * *": at_local_time(zone, 0, 0, lambda day: day.day == 1, first, last),
+        "0 0 L * *": at_local_time(zone, 0, 0, lambda day: (day + DAY).day == 1, first, last),
     }
     for line, times in lines.items():
         check_runs(line, zone, (first, last), times, every=97)

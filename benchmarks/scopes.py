@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/scopes.py                      # windows only, as for thousands of scopes
     .venv/bin/python benchmarks/scopes.py --by-scope           # each scope and window a partition
-    .venv/bin/python benchmarks/scopes.py --scopes 2000
+    .venv/bin/python benchmarks/scopes.py --by-scope --scopes 88 # just below EXPORT_MAX_PARTITIONS
+    .venv/bin/python benchmarks/scopes.py --postgresql           # application and Dagster on PostgreSQL
 
 It fills a bookkeeping application with scopes of a record each, makes a project with three years of days,
 lets the sensor add the partitions, adds materializations of five days, and opens pages as an analyst would.
@@ -17,20 +18,21 @@ import os
 import resource
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from playwright.sync_api import Page, Request, sync_playwright
 
 from export_pipeline.project import SAMPLES, write_project
+from export_pipeline_tests.services.postgres import postgres_server
 from export_pipeline_tests.system.customers import fill
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +114,7 @@ def tick(folder: Path) -> None:
         show("partition of a renamed scope", began)
 
 
-def fill_events(folder: Path, by_scope: bool) -> None:
+def fill_events(url: str, by_scope: bool) -> None:
     """Copy a materialization to five days of each scope, as a schedule leaves them."""
     import dagster as dg
 
@@ -122,18 +124,22 @@ def fill_events(folder: Path, by_scope: bool) -> None:
         asset = dg.AssetKey(["records", "daily", "csv"])
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="A-PARTITION"))
     partitions = [f"{key}|{day}" if by_scope else day for day in days for key in keys]
-    with (
-        closing(sqlite3.connect(folder / "home" / "history" / "runs" / "index.db")) as connection,
-        connection,
-    ):
-        columns = "run_id, dagster_event_type, timestamp, step_key, asset_key, event"
-        is_new = "FROM event_logs WHERE partition = 'A-PARTITION'"
-        *first, event = connection.execute(f"SELECT {columns} {is_new}").fetchone()
-        connection.executemany(
-            f"INSERT INTO event_logs ({columns}, partition) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((*first, event.replace("A-PARTITION", one), one) for one in partitions),
-        )
-        connection.execute(f"DELETE {is_new}")
+    engine = sa.create_engine(url)
+    table = sa.Table("event_logs", sa.MetaData(), autoload_with=engine)
+    is_new = table.c.partition == "A-PARTITION"
+    with engine.begin() as connection:
+        row = dict(connection.execute(sa.select(table).where(is_new)).mappings().one())
+        del row["id"]
+        event = row["event"]
+        for first in range(0, len(partitions), 10_000):
+            rows = [
+                row | {"event": event.replace("A-PARTITION", one), "partition": one}
+                for one in partitions[first : first + 10_000]
+            ]
+            connection.execute(sa.insert(table), rows)
+        connection.execute(sa.delete(table).where(is_new))
+        connection.execute(sa.text("ANALYZE"))
+    engine.dispose()
 
 
 def show(name: str, began: tuple[float, float]) -> None:
@@ -211,7 +217,13 @@ def open_pages(base: str, pictures: Path | None) -> None:
             page.get_by_text("No errors").wait_for()
 
         def all_partitions(page: Page) -> None:
-            page.get_by_role("button", name="All", exact=True).last.click()
+            for button in page.get_by_role("dialog").get_by_role("button", name="All", exact=True).all():
+                button.click()
+
+        def launch(page: Page) -> None:
+            page.get_by_role("button", name="Launch backfill").click()
+            page.get_by_text("View error").first.click()
+            page.get_by_text("EXPORT_MAX_BACKFILL_PARTITIONS allows").first.wait_for()
 
         def partition(page: Page) -> None:
             page.get_by_placeholder("Partition").first.click()
@@ -225,6 +237,7 @@ def open_pages(base: str, pictures: Path | None) -> None:
             ("its partitions", goto(f"{asset}?view=partitions")),
             ("its dialog to materialize", dialog),
             ("all its partitions chosen", all_partitions),
+            ("a backfill of them launched", launch),
             ("asset on demand", goto("/assets/records/on_demand/excel")),
             ("its partitions ", goto("/assets/records/on_demand/excel?view=partitions")),
             ("its launchpad", launchpad),
@@ -241,21 +254,29 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--scopes", type=int, default=20_000)
     arguments.add_argument("--by-scope", action="store_true", help="each scope and window is a partition")
+    arguments.add_argument("--postgresql", action="store_true", help="instead of SQLite")
     arguments.add_argument("--pictures", type=Path, help="a folder for pictures of the pages")
     given = arguments.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "project"
         make_project(folder, given.by_scope)
         url = f"sqlite:///{folder}/app.db"
+        home = folder / "home"
+        instance = f"sqlite:///{home}/history/runs/index.db"
+        environment: dict[str, Any] = {"DAGSTER_HOME": str(home), "EXPORT_MAX_BACKFILL_PARTITIONS": "50"}
+        if given.postgresql:
+            server = stack.enter_context(postgres_server())
+            url, instance = (stack.enter_context(server.database()) for _ in range(2))
+            environment["DAGSTER_POSTGRES_URL"] = instance
         fill(url, given.scopes)
-        environment: dict[str, Any] = {"EXPORT_SOURCE_URL": url, "DAGSTER_HOME": str(folder / "home")}
+        environment["EXPORT_SOURCE_URL"] = url
         os.environ.update(environment)
         os.chdir(folder)
         from export_pipeline.orchestration.instance import prepare_home
 
         prepare_home()
         tick(folder)
-        fill_events(folder, given.by_scope)
+        fill_events(instance, given.by_scope)
         if given.pictures:
             given.pictures.mkdir(exist_ok=True)
         open_pages(stack.enter_context(webserver(folder)), given.pictures and given.pictures.absolute())

@@ -247,7 +247,8 @@ class SectionPrinter:
             self._pages.y -= gap
 
     def _rows(self, block: Sequence[StripRows], begin: int, end: int, is_last: bool) -> None:
-        elements = [] if self._printers[0].table else self._add_rows(end - begin)
+        is_own = self._table is not None and self._printers[0].table is None
+        elements = self._add_rows(end - begin) if is_own else []
         for printer in self._each():
             printer.print_rows(block[printer.number], begin, end, is_last, elements)
 

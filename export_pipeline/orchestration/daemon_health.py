@@ -26,11 +26,13 @@ from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError, load_settings
 
 DaemonCode = Literal[
+    "broker_unreachable",
     "clock_set_back",
     "code_broken",
     "daemon_not_running",
     "daemon_silent",
     "dagster_unreachable",
+    "queue_unserved",
     "sensor_failing",
     "sensor_off",
     "sensors_silent",
@@ -69,6 +71,33 @@ def findings() -> Iterator[Problem]:
         silent = list(_silent(required_daemons(instance), beats))
         yield from silent
         yield from _sensors(instance, daemon_runs=not silent)
+        yield from _workers(instance)
+
+
+def _workers(instance: dg.DagsterInstance) -> Iterator[Problem]:
+    """Yield the queues of Celery from which no worker takes runs."""
+    unserved_queues = getattr(instance.run_launcher, "unserved_queues", None)
+    if unserved_queues is None:
+        return
+    queues = unserved_queues()
+    if queues is None:
+        wrong = "Celery's broker gives no answer: no run can be given to a worker."
+        yield (
+            "broker_unreachable",
+            wrong,
+            "Start it, or correct the launcher's `broker` in dagster.yaml.",
+            None,
+        )
+        return
+    for queue, runs in queues.items():
+        waiting = f"; {runs} {'run waits' if runs == 1 else 'runs wait'} there" if runs else ""
+        yield (
+            "queue_unserved",
+            f"No Celery worker takes runs from the queue {queue}{waiting}.",
+            "Start a worker with this version of the code, settings and datasets; runs of a version that has "
+            "no worker any more end by `export-pipeline cancel`.",
+            None,
+        )
 
 
 def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Problem]:

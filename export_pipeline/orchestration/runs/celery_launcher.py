@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -36,6 +37,8 @@ _FAILED = "FAILURE"
 _NO_QUEUE = "404"
 _DOWN_SECONDS = 10.0
 """Time for which a broker or backend that gave no answer is not asked again: many runs may wait."""
+_WORKERS_ANSWER_SECONDS = 2.0
+_MOST_COUNTED = 1000
 _ASKED_ONCE = {"max_retries": 1, "interval_start": 0, "socket_connect_timeout": 3, "socket_timeout": 5}
 """Options of a connection that only asks; the second try is for the second broker, if there are two."""
 _SETTINGS: dict[str, Any] = {
@@ -123,6 +126,30 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         except LedgerError as error:
             return CheckRunHealthResult(WorkerStatus.RUNNING, str(error))  # the next check may know
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def unserved_queues(self) -> dict[str, int] | None:
+        """Return the queues from which no worker takes runs, with the number of runs that wait there.
+
+        The queue of this code is one even if nothing waits there. None if the broker gives no answer.
+        """
+        served = self._ask("broker", self._served_queues)
+        if served is None:
+            return None
+        waiting = Counter({self.queue_of_code(code_version()): 0})
+        for run in instance_of(self).get_runs(dg.RunsFilter(statuses=list(LAUNCHED)), limit=_MOST_COUNTED):
+            if (queue := run.tags.get(DAGSTER_CELERY_QUEUE_TAG)) is not None:
+                waiting[queue] += 1
+        return {queue: runs for queue, runs in waiting.items() if queue not in served}
+
+    def _served_queues(self) -> set[str]:
+        """Return the queues of all workers that answer; a busy worker answers too."""
+        opened = self.celery.connection_for_read(connect_timeout=3, transport_options=_ASKED_ONCE)
+        with opened as connection:
+            # `inspect` would keep one answer of several workers with the same name.
+            answers = self.celery.control.broadcast(
+                "active_queues", reply=True, timeout=_WORKERS_ANSWER_SECONDS, connection=connection
+            )
+        return {queue["name"] for answer in answers or () for queues in answer.values() for queue in queues}
 
     def _is_queue_of_code(self, queue: str) -> bool:
         return re.fullmatch(f"{re.escape(self.default_queue)}-[0-9a-f]{{12}}", queue) is not None

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
 
 from export_pipeline.api import (
     backfills,
@@ -64,6 +65,7 @@ def build_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        generate_unique_id_function=_name_operation,
         redirect_slashes=False,  # the redirection would go to the host that the caller names
     )
     app.state.service, app.state.changes = service, changes
@@ -93,6 +95,11 @@ def build_app(settings: Settings) -> FastAPI:
     _add_operations(app)
     _describe_problems(app)
     return app
+
+
+def _name_operation(route: APIRoute) -> str:
+    """Return the name of an operation, which is that of its function in a generated client."""
+    return f"{route.name}_head" if route.methods == {"HEAD"} else route.name
 
 
 def _load(service: Service) -> None:

@@ -44,6 +44,7 @@ def test_the_document_is_valid_and_describes_each_route(service: Running) -> Non
     assert "HTTPValidationError" not in json.dumps(document)
     ids = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids)) > 25
+    assert {"create_export", "get_export", "get_file", "get_file_head", "cancel_export"} <= {*ids}
     for path in ("/v1/datasets/{name}/export.{extension}", "/v1/exports/{export_id}/file", "/d/{token}/file"):
         answer = document["paths"][path]["get"]["responses"]["200"]
         assert {"text/csv", "application/pdf", "application/json"} <= answer["content"].keys()

@@ -51,7 +51,12 @@ class Comparison:
         these = [_whole(column, Decimal(sums[column.name])) for column in columns]
         before = [_whole(column, Decimal(previous[column.name])) for column in columns]
         changes = [_WIDE.subtract(this, past) for this, past in zip(these, before, strict=True)]
-        self._values = {"this_period": these, "previous_period": before, "change": changes}
+        self._values = {
+            "comparison: this period": these,
+            "comparison: previous period": before,
+            "comparison: change": changes,
+        }
+        self._before, self._changes = before, changes
 
     def section(self, title: str) -> Section:
         """Return the table: a row for each column, with the change also in percent of the previous sum."""
@@ -60,10 +65,9 @@ class Comparison:
             *self._money,
             Column("change_percent", "Change %", Kind.PERCENT, digits=1),
         )
-        before, changes = self._values["previous_period"], self._values["change"]
         percents = [
             float(_WIDE.divide(change * 100, abs(past))) if past else None
-            for past, change in zip(before, changes, strict=True)
+            for past, change in zip(self._before, self._changes, strict=True)
         ]
         cells = [
             pa.array([column.header for column in self._shown], pa.string()),
@@ -113,7 +117,7 @@ class Comparison:
         return tuple(
             Column(
                 name,
-                name.replace("_", " ").capitalize(),
+                name.partition(": ")[2].capitalize(),
                 Kind.MONEY,
                 digits=digits,
                 currency=self._shown[0].currency,

@@ -338,7 +338,7 @@ def test_a_wrong_previous_sum_is_noticed_in_both_files(sample: Sample) -> None:
             for name, (total, most) in proof.totals.items()
             if abs(facts.totals.get(name, 0.0) - total) > most
         ]
-        assert differing == ["previous_period", "change"], format.name
+        assert differing == ["comparison: previous period", "comparison: change"], format.name
 
 
 def test_people_read_records_by_date_and_programs_as_they_changed(sample: Sample) -> None:

@@ -84,8 +84,8 @@ def source_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 class World:
     """A deployment in which there is something for each placeholder."""
 
-    def __init__(self, command: Command, ledger: Ledger, folder: Path) -> None:
-        self.command, self.ledger, self.folder = command, ledger, folder
+    def __init__(self, command: Command, ledger: Ledger, folder: Path, exports: dict[str, bytes]) -> None:
+        self.command, self.ledger, self.folder, self.exports = command, ledger, folder, exports
 
     def filled(self, line: str) -> list[str]:
         """The arguments of a command line with real ids, keys and files."""
@@ -148,10 +148,22 @@ class World:
             copy.write_bytes((self.folder / "store" / str(job.file_key)).read_bytes())
             return str(copy)
         if name == "verify" or word.startswith(("KEY", "exports/")):
+            return self.exported()
+        return job.id
+
+    def exported(self) -> str:
+        """The key of an exported file with its manifest; exported once for all commands, and copied."""
+        if not self.exports:
             scope = self.scope("records")
             (export,) = self.command("request", "records", "--scope", scope, "--json").json["exports"]
-            return str(export["file_key"])
-        return job.id
+            key = str(export["file_key"])
+            for name in (key, f"{key}.manifest.json"):
+                self.exports[name] = (self.folder / "store" / name).read_bytes()
+        for name, content in self.exports.items():
+            path = self.folder / "store" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return next(iter(self.exports))
 
     def mailed(self) -> str:
         """A job whose mail to Ann has failed."""
@@ -165,10 +177,17 @@ class World:
         return job.id
 
 
+@pytest.fixture(scope="module")
+def exports() -> dict[str, bytes]:
+    """A file and its manifest by their keys in the store, once a command has needed them."""
+    return {}
+
+
 @pytest.fixture
 def world(
     command: Command,
     source_url: str,
+    exports: dict[str, bytes],
     make_ledger: Callable[[Path], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -181,7 +200,7 @@ def world(
         monkeypatch.setenv(name, value)
     make_ledger(tmp_path / "jobs.db")
     with Ledger(url) as ledger:
-        yield World(command, ledger, tmp_path)
+        yield World(command, ledger, tmp_path, exports)
 
 
 @pytest.mark.slow

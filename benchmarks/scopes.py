@@ -194,7 +194,7 @@ class Watch:
         )
 
 
-def open_pages(base: str, pictures: Path | None) -> None:
+def open_pages(base: str, scope: int, pictures: Path | None) -> None:
     asset = "/assets/records/daily/csv"
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
@@ -227,8 +227,8 @@ def open_pages(base: str, pictures: Path | None) -> None:
 
         def partition(page: Page) -> None:
             page.get_by_placeholder("Partition").first.click()
-            page.keyboard.type("19999")
-            page.get_by_text("Customer 19999").last.wait_for()
+            page.keyboard.type(f"{scope:05}")
+            page.get_by_text(f"Customer {scope:05}").last.wait_for()
 
         steps: list[tuple[str, Callable[[Page], None]]] = [
             ("(the first page, with the code server's start)", goto("/locations")),
@@ -279,7 +279,7 @@ def main() -> None:
         fill_events(instance, given.by_scope)
         if given.pictures:
             given.pictures.mkdir(exist_ok=True)
-        open_pages(stack.enter_context(webserver(folder)), given.pictures and given.pictures.absolute())
+        open_pages(stack.enter_context(webserver(folder)), given.scopes - 1, given.pictures and given.pictures.absolute())
 
 
 if __name__ == "__main__":

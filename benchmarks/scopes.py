@@ -279,7 +279,11 @@ def main() -> None:
         fill_events(instance, given.by_scope)
         if given.pictures:
             given.pictures.mkdir(exist_ok=True)
-        open_pages(stack.enter_context(webserver(folder)), given.scopes - 1, given.pictures and given.pictures.absolute())
+        open_pages(
+            stack.enter_context(webserver(folder)),
+            given.scopes - 1,
+            given.pictures and given.pictures.absolute(),
+        )
 
 
 if __name__ == "__main__":

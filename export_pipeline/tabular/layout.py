@@ -39,10 +39,10 @@ from export_pipeline.tabular.columns import (
     shown_column,
     shown_table,
 )
-from export_pipeline.tabular.comparison import Comparison
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
 from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows, sort_rows
+from export_pipeline.tabular.previous_period import Comparison
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import add_exactly, sum_columns

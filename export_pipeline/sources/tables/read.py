@@ -24,7 +24,7 @@ from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.totals import Count, count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of
-from export_pipeline.tabular.comparison import is_compared
+from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import Readers, Scope, TableSpec
 from export_pipeline.tabular.sums import sum_columns
 

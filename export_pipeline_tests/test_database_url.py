@@ -27,7 +27,7 @@ DECOYS = ["a", "aA.db", "a%41.db", "a.db", "?.db", "b.db", "mode=rw.db"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder of databases that nobody asks for; it holds no other file afterwards than those that are asked for."""
+    """A folder with databases, to which a test adds no file but those that it names."""
     made = tmp_path / "files"
     made.mkdir()
     for name in DECOYS:

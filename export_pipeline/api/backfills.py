@@ -66,7 +66,7 @@ class Backfill(BaseModel):
 
 @router.post("", status_code=202, responses=responses(404, 413, 422))
 async def create_backfill(body: BackfillRequest, service: Services, caller: Writer) -> Backfill:
-    """Ask for the past days, weeks or months of one scope that have no file yet."""
+    """Request the past days, weeks or months of one scope that have no file yet."""
     with translate_source_errors():
         scope = await resolve_scope(service, caller, body.dataset, body.scope)
     caller.check_scope(scope)

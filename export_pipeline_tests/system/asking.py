@@ -15,12 +15,13 @@ SMALL = "records"
 
 
 def right(system: System, first: int = 0) -> Iterator[dict[str, Any]]:
-    """Requests that can be met, no two the same until all combinations of dataset, format and scope are used.
+    """Yield valid requests. Each combination of dataset, format and scope comes once before any is repeated.
 
-    CSV of what can be looked through for foreign rows comes first, so that few requests are enough.
+    CSV of datasets whose rows name their scope comes first, so that a few requests are enough to find rows of
+    another scope.
 
     Args:
-        first: How often all datasets have had their turn before.
+        first: Number of rounds through all datasets to leave out.
     """
     ordered = sorted(system.datasets.items(), key=lambda item: item[0] not in IDS)
     for turn in itertools.count(first):

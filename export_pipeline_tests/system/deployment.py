@@ -269,7 +269,7 @@ def _fill(url: str) -> None:
 
 
 def _make_instance() -> None:
-    """Once, before several processes do."""
+    """Make the instance before several processes would do it at once."""
     prepare_home()
     dg.DagsterInstance.get().dispose()
 

@@ -8,14 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 import yaml  # type: ignore[import-untyped]
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from export_pipeline.api.problems import CODES
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.datasets.options import parse_options
+from export_pipeline.settings import Settings
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import PostgresServer
 from export_pipeline_tests.tools import require_tool
@@ -42,6 +46,8 @@ RUN_BY = {
     ("integrating.md", "python"): ("test_integrating.py",),
     ("integrating.md", "json"): ("test_integrating.py",),
     ("introspect.md", ""): (COMMANDS,),
+    ("many-machines.md", ""): (HERE,),
+    ("many-machines.md", "json"): (HERE,),
     ("many-machines.md", "mermaid"): (NO_CODE,),
     ("many-machines.md", "sh"): (HERE,),
     ("many-machines.md", "yaml"): ("test_kubernetes.py",),
@@ -183,3 +189,16 @@ def test_the_problem_that_is_shown_is_one(read_once: None) -> None:
     assert problem["title"] == CODES[problem["code"]]
     assert problem["errors"][0]["allowed"] == list(datasets()["records"].formats)
     assert problem["detail"].endswith(f"it has {', '.join(datasets()['records'].formats)}.")
+
+
+def test_the_lifecycle_rule_is_one_of_s3_for_the_folder_of_the_setting() -> None:
+    (line,), (block,) = blocks("many-machines.md", ""), blocks("many-machines.md", "json")
+    name, _, url = line.strip().partition("=")
+    assert name.removeprefix("EXPORT_").lower() in Settings.model_fields
+    rule = json.loads(block)
+    assert rule["Rules"][0]["Filter"]["Prefix"] == urlsplit(url).path.lstrip("/") + "/"
+    shape = (
+        get_session().get_service_model("s3").operation_model("PutBucketLifecycleConfiguration").input_shape
+    )
+    call = {"Bucket": "bucket", "LifecycleConfiguration": rule}
+    assert not ParamValidator().validate(call, shape).has_errors()

@@ -62,6 +62,7 @@ RUN_BY = {
     ("replace.md", "text"): (NO_CODE,),
     ("replace.md", "python"): ("api/test_replace.py",),
     ("replace.md", "typescript"): ("api/test_replace.py",),
+    ("scale.md", "sh"): (HERE,),
     ("tables.md", "yaml"): (SOUND,),
     ("tables.md", "sh"): (COMMANDS, "orchestration/test_tools.py"),
 }

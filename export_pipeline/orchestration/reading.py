@@ -101,9 +101,8 @@ def _shared(context: dg.OpExecutionContext, dataset: Dataset, request: Request) 
             yield from read_scopes(snapshot, request, scopes)
 
     resources = context.resources
-    return take_export(
-        resources.staging.folder, resources.datasets, resources.ledger.open, context.run, request, read
-    )
+    folder, ledger = resources.staging.folder, resources.ledger.open
+    return take_export(folder, resources.datasets, ledger, context.run, request, read, context.log)
 
 
 def ensure_not_held(context: dg.OpExecutionContext, keys: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -24,6 +25,7 @@ from export_pipeline.core.export_data import ExportData, Request, hash_spec
 from export_pipeline.core.tables import Table
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration.runs.attempts import attempts_of
+from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.run_lock import lock_of, take_lock
 from export_pipeline.orchestration.runs.staging import (
     Definition,
@@ -50,6 +52,7 @@ def take_export(
     run: dg.DagsterRun,
     request: Request,
     read: ReadScopes,
+    log: logging.Logger,
 ) -> ExportData | None:
     """Return the export of a request from the read that its run shares with others.
 
@@ -77,7 +80,7 @@ def take_export(
         or not attempts_of(run.tags, run.run_id)
     ):
         return None
-    jobs = ledger().of_run(run.run_id)
+    jobs = retry_until_available(lambda: ledger().of_run(run.run_id), log)
     if not jobs or any(job.attempt > 1 for job in jobs):
         return None
     name = _name_of_read(request, jobs[0])
@@ -94,7 +97,8 @@ def take_export(
             continue
         with lock:
             if not (place / _WHOLE).exists() and not (place / _ALONE).exists():
-                _stage(place, ledger().scopes_requested_with(jobs[0]), read)
+                scopes = retry_until_available(lambda: ledger().scopes_requested_with(jobs[0]), log)
+                _stage(place, scopes, read)
     try:
         return own_rows(load(place / _name_of_scope(request.scope), datasets), request.scope)
     except StagingGoneError:  # its scope was requested later

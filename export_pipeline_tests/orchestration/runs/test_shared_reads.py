@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.components import catalogue
-from export_pipeline.jobs import Ledger, Status
+from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import reading
 from export_pipeline.orchestration.runs import shared_reads
@@ -231,6 +231,29 @@ def test_each_pod_of_kubernetes_reads_its_own_scope(
     assert all(launch(shop, request).success for request in request_each(shop))
     assert reads == ["alone"] * 5
     assert rows_of(shop, ledger) == ALL_ROWS
+
+
+@pytest.mark.parametrize("asked", ["of_run", "scopes_requested_with"])
+def test_a_run_waits_for_a_ledger_that_is_away(
+    shop: Deployment,
+    ledger: Ledger,
+    reads: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    patience: None,
+    asked: str,
+) -> None:
+    requests = request_each(shop)
+    answer, calls = getattr(Ledger, asked), []
+
+    def away_at_first(self: Ledger, about: Any) -> Any:
+        calls.append(about)
+        if len(calls) == 1:
+            raise LedgerUnavailableError("It is away.")
+        return answer(self, about)
+
+    monkeypatch.setattr(Ledger, asked, away_at_first)
+    assert all(launch(shop, request).success for request in requests)
+    assert reads == ["together"]
 
 
 def test_an_error_of_the_shared_read_fails_no_run(

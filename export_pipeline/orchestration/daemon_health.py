@@ -21,6 +21,7 @@ from export_pipeline.orchestration.dagster_compat.daemon import (
     required_daemons,
     sensor_states,
 )
+from export_pipeline.orchestration.dagster_compat.launchers import launcher_of
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.redaction import hide_credentials
 from export_pipeline.settings import SettingsError, load_settings
@@ -76,7 +77,7 @@ def findings() -> Iterator[Problem]:
 
 def _workers(instance: dg.DagsterInstance) -> Iterator[Problem]:
     """Yield the queues of Celery from which no worker takes runs."""
-    unserved_queues = getattr(instance.run_launcher, "unserved_queues", None)
+    unserved_queues = getattr(launcher_of(instance), "unserved_queues", None)
     if unserved_queues is None:
         return
     queues = unserved_queues()

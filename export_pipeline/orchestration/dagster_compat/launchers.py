@@ -27,6 +27,11 @@ def instance_of(part: RunLauncher | dg.QueuedRunCoordinator) -> dg.DagsterInstan
     return part._instance
 
 
+def launcher_of(instance: dg.DagsterInstance) -> RunLauncher:
+    """Return the launcher of an instance."""
+    return instance.run_launcher
+
+
 def launcher_in(home: Path) -> RunLauncher:
     """Return the launcher that the dagster.yaml of a folder names, without opening Dagster's database."""
     launcher = InstanceRef.from_dir(str(home)).run_launcher
@@ -36,7 +41,7 @@ def launcher_in(home: Path) -> RunLauncher:
 
 def has_lost_worker(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Return whether the launcher knows that no process will work on a run. Not every launcher can."""
-    launcher = instance.run_launcher
+    launcher = launcher_of(instance)
     if not launcher.supports_check_run_worker_health:
         return False
     return launcher.check_run_worker_health(run).status in (WorkerStatus.FAILED, WorkerStatus.NOT_FOUND)

@@ -32,6 +32,7 @@ from export_pipeline.orchestration.dagster_compat.launchers import (
     instance_of,
     interruptible,
     launcher_in,
+    launcher_of,
     queue_takes_runs_back,
     run_arguments,
     run_of_task,
@@ -67,6 +68,7 @@ def test_else_the_launcher_could_not_launch() -> None:
         launcher = dg.DefaultRunLauncher()
         launcher.register_instance(stored)
         assert instance_of(launcher) is stored
+        assert launcher_of(stored) is stored.run_launcher
         queue = dg.QueuedRunCoordinator()
         queue.register_instance(stored)
         assert instance_of(queue) is stored

@@ -23,6 +23,7 @@ from export_pipeline.api.cursors import read_cursor, write_cursor
 from export_pipeline.api.models import Export, ExportEvent, ExportList
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.service import Service
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
@@ -136,9 +137,8 @@ async def list_exports(
     cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,
 ) -> ExportList:
     """List the exports that the caller may see, newest first."""
-    if dataset is not None:
-        with suppress(SourceError):  # then it can be listed by its id
-            scope = await resolve_scope(service, caller, dataset, scope)
+    with suppress(SourceError):  # then it can be listed by its id
+        scope = await resolve_scope_of_any(service, caller, dataset, scope)
     viewer = caller.viewer_in(scope)
     about = (caller.id, sorted(status or ()), dataset, scope, created_after, idempotency_key)
 
@@ -364,6 +364,35 @@ async def resolve_scope(service: Service, caller: Caller, dataset: str, given: s
     except ScopeNameError as error:
         problem = FieldProblem(("scope",), str(error))
         raise Problem(422, "unknown_scope", str(error), [problem]) from None
+
+
+async def resolve_scope_of_any(
+    service: Service, caller: Caller, dataset: str | None, given: str | None
+) -> str | None:
+    """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
+
+    Raises:
+        Problem: several scopes have this name.
+        SourceUnavailableError: the scopes of a dataset that may have it cannot be read now.
+    """
+    if given is None or (caller.scopes is not None and given in caller.scopes):
+        return given
+
+    def is_known(one: Dataset) -> bool:
+        return given in service.scopes.of(one)
+
+    for one in await service.run(lambda: list(caller.visible(service.datasets).values())):
+        if not one.scoped or dataset not in (None, one.dataset):
+            continue
+        try:
+            scope = await resolve_scope(service, caller, one.dataset, given)
+            if scope != given or await service.run(is_known, one):
+                return scope
+        except SourceUnavailableError:  # the text may be a name there
+            raise
+        except SourceError:  # a dataset of another database
+            continue
+    return given
 
 
 @contextmanager

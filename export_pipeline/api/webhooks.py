@@ -11,16 +11,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import Caller, Services, WebhookReader, WebhookWriter
-from export_pipeline.api.exports import resolve_scope, translate_source_errors
+from export_pipeline.api.exports import resolve_scope_of_any, translate_source_errors
 from export_pipeline.api.problems import Problem, responses
-from export_pipeline.api.service import Service
-from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.delivery.webhooks import endpoints
 from export_pipeline.delivery.webhooks.addresses import WebhookAddressError
 from export_pipeline.delivery.webhooks.queue import DeliveryStatus, find_deliveries
 from export_pipeline.jobs.tables import EVENTS
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=responses(401, 403, 429, 503))
 
@@ -124,7 +121,9 @@ async def create_webhook(
     body: WebhookRequest, request: Request, response: Response, service: Services, caller: WebhookWriter
 ) -> NewWebhook:
     """Register a receiver. Its address is checked; its secret is shown once."""
-    body = body.model_copy(update={"scope": await _resolve_scope(service, caller, body)})
+    with translate_source_errors():
+        scope = await resolve_scope_of_any(service, caller, body.dataset, body.scope)
+    body = body.model_copy(update={"scope": scope})
     _check_range(body, caller)
 
     def create() -> tuple[endpoints.Webhook, str]:
@@ -235,36 +234,6 @@ def translate_webhook_errors() -> Iterator[None]:
     except endpoints.WebhookKeyError:
         message = "Webhooks are not set up here: the operator has to set EXPORT_WEBHOOK_KEY."
         raise Problem(409, "state_conflict", message) from None
-
-
-async def _resolve_scope(service: Service, caller: Caller, body: WebhookRequest) -> str | None:
-    """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
-
-    Raises:
-        Problem: several scopes have this name, or a dataset's scopes that may have it cannot be read.
-    """
-    if body.scope is None or (caller.scopes is not None and body.scope in caller.scopes):
-        return body.scope
-    given, unread = body.scope, None
-
-    def known(dataset: Dataset) -> bool:
-        return given in service.scopes.of(dataset)
-
-    for dataset in await service.run(lambda: list(caller.visible(service.datasets).values())):
-        if not dataset.scoped or body.dataset not in (None, dataset.dataset):
-            continue
-        try:
-            scope = await resolve_scope(service, caller, dataset.dataset, given)
-            if scope != given or await service.run(known, dataset):
-                return scope
-        except SourceUnavailableError as error:
-            unread = error
-        except SourceError:  # a dataset of another database
-            continue
-    if unread is not None:  # the text may be a name there, and would be stored as an id
-        with translate_source_errors():
-            raise unread
-    return given
 
 
 def _check_range(body: WebhookRequest, caller: Caller) -> None:

@@ -280,7 +280,7 @@ def _scope(dataset: str, chosen: Chosen, seen: Sequence[str] | None) -> dict[str
     if chosen.get("scope") is None:
         return {}
     datasets = [one for one in declared().values() if one.dataset == dataset]
-    return {"scope": scope_id(load_settings(), datasets, chosen["scope"], seen)}
+    return {"scope": scope_id(load_settings(), datasets, chosen["scope"], seen, stored=True)}
 
 
 def _check(schedule: ScheduledExport) -> None:

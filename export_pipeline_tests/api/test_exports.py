@@ -281,6 +281,10 @@ def test_a_scope_may_be_named_but_not_that_of_others(service: Running, accounts:
     assert ask(mine, named["name"])["scope"] == accounts[0]
     (listed,) = mine.get("/v1/exports", params={"scope": named["name"], "dataset": "records"}).json()["data"]
     assert listed["scope"] == accounts[0]
+    for client in (mine, service.client()):  # without a dataset too: the name is looked up in all
+        (alike,) = client.get("/v1/exports", params={"scope": named["name"]}).json()["data"]
+        assert alike["id"] == listed["id"]
+    assert service.client().get("/v1/exports", params={"scope": accounts[1]}).json()["data"] == []
     body = {"dataset": "records", "format": "csv", "scope": named["name"]}
     assert problem(theirs.post("/v1/exports", json=body)) == (404, "not_found")
 

@@ -55,11 +55,12 @@ def test_a_name_of_two_scopes_is_refused_with_their_ids(
 def test_a_scope_that_cannot_be_looked_up_is_not_stored(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be a name, and a key or webhook of a name as an id would see nothing."""
+    """It may be a name, and a key, webhook or schedule of a name as an id would see nothing."""
     monkeypatch.setenv("EXPORT_SOURCE_URL", "postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
     for arguments in (
         ("keys", "create", "backend", "--scope", "Corner shop"),
         ("webhooks", "create", "https://example.org/", "--scope", "Corner shop"),
+        ("schedules", "create", "takeoff", "--format", "csv", "--cadence", "daily", "--scope", "Corner shop"),
     ):
         done = command(*arguments)
         assert done.code == 2

@@ -46,7 +46,7 @@ def file_metadata(file: FileSummary, link: str | None) -> dict[str, Any]:
         metadata["download"] = dg.MetadataValue.url(link)
     notes = file_notes(file.rows, file.total_rows, file.warnings, file.changed)
     metadata |= {
-        "file name": file.file_name,
+        "file name": shown_file_name(file),
         "dagster/row_count": file.rows,
         "size": size_text(file.bytes),
         "expires": dg.MetadataValue.timestamp(file.expires_at),
@@ -82,6 +82,12 @@ def file_metadata(file: FileSummary, link: str | None) -> dict[str, Any]:
         "location": (dg.MetadataValue.path if is_local else dg.MetadataValue.text)(file.location),
         "shell command": dg.MetadataValue.md(f"`export-pipeline link {file.key}`"),
     }
+
+
+def shown_file_name(file: FileSummary) -> str:
+    """Return the name of a file as Dagster shows it: the store's if the dataset shows scopes as ids alone."""
+    is_shown = file.scope is None or file.scope_name is not None
+    return file.file_name if is_shown else file.key.rpartition("/")[2]
 
 
 def escape_markdown(text: str) -> str:

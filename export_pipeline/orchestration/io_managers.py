@@ -332,7 +332,7 @@ def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
 def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str | None]) -> dict[str, Any]:
     """Return the metadata of a materialization of several partitions in one run."""
     downloads = [
-        f"- [{escape_markdown(file.period or file.file_name)}]({link}): "
+        f"- [{escape_markdown(file.period or str(file.partition))}]({link}): "
         f"{rows_text(file.rendered.rows, file.total_rows)} rows, {size_text(one.bytes)}"
         for file, one, link in zip(files, stored, links, strict=True)
         if link is not None

@@ -289,6 +289,22 @@ def test_a_scope_may_be_named_but_not_that_of_others(service: Running, accounts:
     assert problem(theirs.post("/v1/exports", json=body)) == (404, "not_found")
 
 
+def test_every_route_that_takes_a_scope_takes_its_name(service: Running, accounts: list[str]) -> None:
+    client = service.client("exports:read", "exports:write", "schedules:write")
+    name = {one["id"]: one["name"] for one in client.get("/v1/datasets/records/scopes").json()["data"]}[
+        accounts[0]
+    ]
+    body = {"dataset": "records", "scope": name, "cadence": "daily"}
+    assert client.post("/v1/schedules", json={**body, "format": "csv"}).json()["scope"] == accounts[0]
+    backfill = client.post("/v1/backfills", json={**body, "from": "2026-02-01", "to": "2026-02-02"})
+    assert backfill.json()["new"] == 2, backfill.text
+    file = client.get("/v1/datasets/records/export.csv", params={"scope": name})
+    assert file.status_code == 200, file.text
+    made = client.get("/v1/exports", params={"scope": name}).json()["data"]
+    assert {one["scope"] for one in made} == {accounts[0]}
+    assert len(made) == 3
+
+
 def test_a_name_of_several_scopes_is_refused_with_their_ids(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,25 @@ def test_a_schedule_is_created_changed_paused_and_deleted(command: Command, ledg
     assert len(ledger.find()) == 2
 
 
+def test_a_schedule_has_a_preset_an_order_and_a_title(command: Command, ledger: Ledger) -> None:
+    made = command(
+        "schedules", "create", "records", "--scope", "a", "--format", "excel,csv", "--cadence", "hourly", "--window", "none",
+        "--preset", "financial", "--sort", "-sale_date", "--sort", "item_name", "--title", "Each sale", "--json",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    options = {"preset": "financial", "sort": ["-sale_date", "item_name"], "title": "Each sale"}
+    assert (made.json["cadence"], made.json["export_window"], made.json["options"]) == (
+        "hourly",
+        "none",
+        options,
+    )
+    asked = command("schedules", "run-now", made.json["id"], "--json").json
+    assert {name: asked["options"][name] for name in options} == options
+    assert {job.format for job in ledger.find()} == {"excel", "csv"}
+    wrong = command("schedules", "change", made.json["id"], "--preset", "x")
+    assert wrong.err == "Error: preset: it must be 'essential', 'financial' or 'all', not \"x\"\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

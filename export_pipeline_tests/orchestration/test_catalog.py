@@ -92,6 +92,26 @@ def test_the_launchpad_lists_choices_first_and_nothing_that_is_refused() -> None
         assert not missing & config.keys()
 
 
+def test_a_wrong_choice_in_the_launchpad_is_answered_with_those_there_are() -> None:
+    job = defs().resolve_implicit_global_asset_job_def()
+    for dataset, chosen, message in (
+        (
+            "records",
+            {"preset": "x"},
+            "not in enum type records_preset, one of essential, financial, all got x",
+        ),
+        (
+            "takeoff",
+            {"group_by": "x"},
+            "not in enum type takeoff_group_by, one of condition, page, category got x",
+        ),
+        ("takeoff", {"sort": ["x"]}, 'unexpected config entry "sort"'),
+    ):
+        subset = job.get_subset(asset_selection={dg.AssetKey([dataset, "on_demand", "csv"])})
+        with pytest.raises(dg.DagsterInvalidConfigError, match=message):
+            dg.validate_run_config(subset, {"ops": {f"{dataset}_on_demand": {"config": chosen}}})
+
+
 def test_a_page_of_all_datasets_can_be_written(command: Command, tmp_path: Path) -> None:
     assert command("datasets", "--write-docs", "team.md").code == 0
     page = (tmp_path / "team.md").read_text(encoding="utf-8")

@@ -88,10 +88,10 @@ def test_who_may_not_see_every_scope_makes_none(
 
 
 ACCOUNTS = """
-CREATE TABLE accounts (id text PRIMARY KEY, name text);
+CREATE TABLE accounts (id text PRIMARY KEY, name text, email text);
 CREATE TABLE contacts (account text, email text);
 CREATE TABLE orders (id integer PRIMARY KEY, account text, made text);
-INSERT INTO accounts VALUES ('a', 'Corner shop'), ('b', NULL), ('c', 'Bakery');
+INSERT INTO accounts VALUES ('a', 'Corner shop', 'own@example.org'), ('b', NULL, NULL), ('c', 'Bakery', '');
 INSERT INTO contacts VALUES
     ('a', 'zoe@example.org'), ('a', ' ann@example.org '), ('a', 'ann@example.org'),
     ('b', NULL), ('b', '  '), ('gone', 'nobody@example.org');
@@ -123,6 +123,10 @@ def test_the_recipients_are_read_from_the_applications_table(tmp_path: Path, eng
     recipients, unreadable = known_recipients(source, datasets, ["orders"])
     assert recipients == {"orders": {"a": ["ann@example.org", "zoe@example.org"], "b": [], "c": []}}
     assert unreadable == {}
+    by_column = {"orders": orders(table="accounts", scope="id", address="email")}  # no table of their own
+    assert known_recipients(source, by_column, ["orders"]) == (
+        {"orders": {"a": ["own@example.org"], "b": [], "c": []}}, {},
+    )  # fmt: skip
     schedule = create_schedule(
         engine,
         {

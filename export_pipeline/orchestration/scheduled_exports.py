@@ -3,7 +3,9 @@
 import hashlib
 import json
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +15,10 @@ import sqlalchemy as sa
 from export_pipeline.datasets.schedules import known_recipients
 from export_pipeline.jobs.database import opened_engine, transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
+from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.orchestration.cadences import Schedulable
+from export_pipeline.orchestration.file_metadata import escape_markdown
 from export_pipeline.schedules.due import run_now
 from export_pipeline.schedules.editing import count_schedules, get_schedule, list_schedules
 from export_pipeline.schedules.rows import ScheduledExport
@@ -43,7 +47,7 @@ def scheduled_exports_asset() -> dg.AssetSpec:
         _KEY,
         description=(
             "Regular exports that people and applications have scheduled, the rows of `scheduled_exports`. "
-            "The newest observation lists them with the next run, the last run and its result.\n\n"
+            "The newest observation lists them with the next run, the last run, its result and a link.\n\n"
             f"To export one now, copy its id and start `{JOB}` in the launchpad. "
             "`export-pipeline schedules` and the HTTP service create, change, pause and delete them."
         ),
@@ -51,7 +55,12 @@ def scheduled_exports_asset() -> dg.AssetSpec:
 
 
 def show_schedules(
-    instance: dg.DagsterInstance, engine: sa.Engine, cursor: str | None, now: float | None = None
+    instance: dg.DagsterInstance,
+    engine: sa.Engine,
+    cursor: str | None,
+    now: float | None = None,
+    *,
+    ui_url: str,
 ) -> str | None:
     """Report the list of schedules to Dagster if it has changed, at most once a minute.
 
@@ -61,6 +70,7 @@ def show_schedules(
     Args:
         cursor: Result of the call before; None at first.
         now: Seconds since 1970; by default the current time.
+        ui_url: Address of Dagster's UI, for links to runs.
 
     Returns:
         What the next call needs; None if it was too early to look.
@@ -74,15 +84,22 @@ def show_schedules(
         return None
     there = list_schedules(engine, limit=_SHOWN)
     results = _results(engine, [schedule.id for schedule in there])
-    rows = [_row(schedule, results.get(schedule.id, "")) for schedule in there]
+    rows = [_row(schedule, results[schedule.id].text) for schedule in there]
+    links = [
+        f"- [{escape_markdown(f'{one.dataset}, {one.when}: {result.text}')}]({ui_url}/runs/{result.run_id})"
+        for one in there
+        if (result := results[one.id]).run_id is not None
+    ]
     count = count_schedules(engine)
-    fingerprint = hashlib.sha256(json.dumps([count, rows]).encode()).hexdigest()
+    fingerprint = hashlib.sha256(json.dumps([count, rows, links]).encode()).hexdigest()
     if fingerprint != shown and (rows or shown):
         metadata: dict[str, Any] = {
             "schedules": dg.MetadataValue.table(
                 [dg.TableRecord(row) for row in rows],
                 dg.TableSchema([dg.TableColumn(name, "string") for name in _COLUMNS]),
             ),
+            # Cells of a table are plain text in the UI.
+            **({"runs": dg.MetadataValue.md("\n".join(links))} if links else {}),
             "count": dg.MetadataValue.int(count),
         }
         instance.report_runless_asset_event(dg.AssetObservation(_KEY, metadata=metadata))
@@ -108,10 +125,18 @@ def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
     return dict(zip(_COLUMNS, cells, strict=True))
 
 
-def _results(engine: sa.Engine, ids: Sequence[str]) -> Mapping[str, str]:
-    """Return what became of the last run of each schedule, e.g. "2 completed, 1 failed"."""
+@dataclass
+class _Result:
+    """Result of a schedule's last run, e.g. "2 completed, 1 failed", and a run of Dagster that shows it."""
+
+    text: str = ""
+    run_id: str | None = None
+
+
+def _results(engine: sa.Engine, ids: Sequence[str]) -> Mapping[str, _Result]:
+    """Return the result of the last run of each schedule. Of several runs of Dagster it has a failed one."""
     select = (
-        sa.select(jobs.c.schedule_id, jobs.c.status, sa.func.count())
+        sa.select(jobs.c.schedule_id, jobs.c.status, sa.func.count(), sa.func.max(jobs.c.run_id))
         .join(
             schedules,
             sa.and_(schedules.c.id == jobs.c.schedule_id, schedules.c.last_run == jobs.c.scheduled_for),
@@ -120,11 +145,14 @@ def _results(engine: sa.Engine, ids: Sequence[str]) -> Mapping[str, str]:
         .group_by(jobs.c.schedule_id, jobs.c.status)
         .order_by(jobs.c.schedule_id, jobs.c.status)
     )
-    results: dict[str, list[str]] = {}
+    results = defaultdict[str, _Result](_Result)
     with transaction(engine, write=False) as connection:
-        for schedule_id, status, count in connection.execute(select):
-            results.setdefault(schedule_id, []).append(f"{count:,} {status}")
-    return {schedule_id: ", ".join(parts) for schedule_id, parts in results.items()}
+        for schedule_id, status, count, run_id in connection.execute(select):
+            result = results[schedule_id]
+            result.text += f"{', ' if result.text else ''}{count:,} {status}"
+            if run_id is not None and (result.run_id is None or status == Status.FAILED):
+                result.run_id = run_id
+    return results
 
 
 def _moment(at: datetime | None) -> str:

@@ -1,10 +1,14 @@
 """Schedules of people and applications, as Dagster's UI shows and starts them."""
 
+from collections.abc import Mapping
+from functools import partial
+
 import dagster as dg
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job, show_schedules
+from export_pipeline.jobs import Attempt, Ledger
+from export_pipeline.orchestration import scheduled_exports
+from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job
 from export_pipeline.schedules.due import claim_due
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.fixtures import (  # noqa: F401
@@ -20,6 +24,7 @@ from export_pipeline_tests.jobs.fixtures import (  # noqa: F401
 from export_pipeline_tests.schedules.scheduling import DAY, START, insert
 
 KEY = dg.AssetKey("scheduled_exports")
+show_schedules = partial(scheduled_exports.show_schedules, ui_url="https://dagster.example.org")
 
 
 class LedgerAddress:
@@ -27,12 +32,17 @@ class LedgerAddress:
         self.url = url
 
 
-def listed(instance: dg.DagsterInstance) -> list[dict[str, object]]:
-    """The newest list, as the UI shows it."""
+def shown(instance: dg.DagsterInstance) -> Mapping[str, dg.MetadataValue]:
+    """The metadata of the newest observation, as the UI shows them."""
     (record,) = instance.fetch_observations(KEY, limit=1).records
     observation = record.event_log_entry.asset_observation
     assert observation
-    table = observation.metadata["schedules"]
+    return observation.metadata
+
+
+def listed(instance: dg.DagsterInstance) -> list[dict[str, object]]:
+    """The rows of the newest list."""
+    table = shown(instance)["schedules"]
     assert isinstance(table, dg.TableMetadataValue)
     return [dict(row.data) for row in table.records]
 
@@ -66,6 +76,26 @@ def test_the_list_is_shown_again_only_when_it_has_changed(
     show_schedules(instance, engine, cursor, 120)  # a clock that was set back
     (row,) = listed(instance)
     assert row["state"] == "cannot be run: recipients"
+
+
+def test_the_last_result_of_a_schedule_is_a_link_to_its_run(
+    database: Database,  # noqa: F811
+    engine: sa.Engine,  # noqa: F811
+    ledger: Ledger,  # noqa: F811
+) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    insert(database, cadence="weekly", weekday=1, hour=7, additional_formats='["json", "excel"]')
+    claim_due(engine, START + 3 * DAY, 10)
+    show_schedules(instance, engine, None, 60)
+    assert "runs" not in shown(instance)  # nothing has been started
+    runs = [Attempt(job.id, job.attempt, f"r-{number}") for number, job in enumerate(ledger.find())]
+    for run in runs:
+        ledger.started(run)
+    ledger.failed(runs[1], "source_error", "There is no table.")
+    show_schedules(instance, engine, None, 60)
+    assert shown(instance)["runs"].value == (
+        r"- [takeoff\, weekly monday 07\:00 UTC\: 1 failed\, 2 processing](https://dagster.example.org/runs/r-1)"
+    )
 
 
 def test_a_schedule_is_run_now_from_the_launchpad(

@@ -78,7 +78,10 @@ def schedules_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition
             check = schedule_check(datasets, scopes, unreadable)
             requested = len(claim_due(engine, now, _MAX_PER_TICK, check, until, recipients))
             requested += repeat_lost_requests(context.instance, context.resources.ledger.url, datasets, until)
-            if (cursor := show_schedules(context.instance, engine, context.cursor)) is not None:
+            ui_url = load_settings().ui_url
+            if (
+                cursor := show_schedules(context.instance, engine, context.cursor, ui_url=ui_url)
+            ) is not None:
                 context.update_cursor(cursor)
         return f"{requested} exports were due and are requested." if requested else "No schedule is due."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger
@@ -40,6 +41,13 @@ def test_an_export_is_made_by_name_and_its_partition_has_it(
     made = command("request", "takeoff", "--scope", "Corner shop", "--json")
     (export,) = made.json["exports"]
     assert export["scope"] == named["Corner shop"]
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        ((_, repositories),) = instance.get_run_tags(tag_keys=[".dagster/repository"])
+        assert repositories == {"__repository__@export_pipeline"}  # so the timeline shows it
+        assert instance.get_dynamic_partitions("takeoff_scopes") == [f"Corner shop ({named['Corner shop']})"]
+    assert run.tags["export_pipeline/scope"] == named["Corner shop"]
+    assert run.tags["export_pipeline/scope_name"] == "Corner shop"
 
 
 def test_a_name_of_two_scopes_is_refused_with_their_ids(

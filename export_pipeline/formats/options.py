@@ -31,10 +31,11 @@ FormatOptions = create_model(
 
 
 def of_other_formats(formats: Sequence[str]) -> set[str]:
-    """Return the names of options for formats that are not in this list, nor in a ZIP."""
-    if "zip" in formats:
-        return set()
+    """Return the names of options for formats that are not in this list; a ZIP may hold every general one."""
     own = {
-        f"{FORMATS[name].prefix}_{field}" for name in formats for field in FORMATS[name].options.model_fields
+        f"{format.prefix}_{field}"
+        for name, format in FORMATS.items()
+        if name in formats or ("zip" in formats and format.is_general)
+        for field in format.options.model_fields
     }
     return _FIELDS.keys() - own

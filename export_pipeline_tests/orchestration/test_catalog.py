@@ -82,9 +82,9 @@ def test_the_example_of_each_dataset_can_be_pasted_into_its_launchpad(graph: Any
 def test_the_launchpad_lists_choices_first_and_nothing_that_is_refused() -> None:
     loaded = defs()
     for dataset, first, missing in (
-        ("records", ["preset", "columns", "filters", "sort", "window"], set()),
+        ("records", ["preset", "columns", "filters", "sort", "window"], {"zip_formats"}),
         ("sellers", ["columns", "filters", "sort", "window"], {"preset"}),
-        ("takeoff", ["window"], {"preset", "sort"}),
+        ("takeoff", ["window"], {"preset", "sort", "dwca_license"}),
     ):
         assets = loaded.resolve_assets_def(dg.AssetKey([dataset, "on_demand", "csv"]))
         config = assets.node_def.config_schema.config_type.fields

@@ -13,6 +13,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from export_pipeline.datasets.schedules import known_recipients
+from export_pipeline.datasets.scopes import scope_of_key, scopes_definition
 from export_pipeline.jobs.database import opened_engine, transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.states import Status
@@ -39,6 +40,14 @@ _COLUMNS = (
     "recipients",
     "state",
 )
+
+
+@dataclass
+class _Result:
+    """Result of a schedule's last run, e.g. "2 completed, 1 failed", and a run of Dagster that shows it."""
+
+    text: str = ""
+    run_id: str | None = None
 
 
 def scheduled_exports_asset() -> dg.AssetSpec:
@@ -84,15 +93,17 @@ def show_schedules(
         return None
     there = list_schedules(engine, limit=_SHOWN)
     results = _results(engine, [schedule.id for schedule in there])
-    rows = [_row(schedule, results[schedule.id].text) for schedule in there]
-    links = [
-        f"- [{escape_markdown(f'{one.dataset}, {one.when}: {result.text}')}]({ui_url}/runs/{result.run_id})"
-        for one in there
-        if (result := results[one.id]).run_id is not None
-    ]
+    rows = [_row(schedule, results[schedule.id]) for schedule in there]
     count = count_schedules(engine)
-    fingerprint = hashlib.sha256(json.dumps([count, rows, links]).encode()).hexdigest()
+    runs = [results[schedule.id].run_id for schedule in there]
+    fingerprint = hashlib.sha256(json.dumps([count, rows, runs]).encode()).hexdigest()
     if fingerprint != shown and (rows or shown):
+        names = _scope_partitions(instance, there)
+        for row in rows:
+            row["scope"] = names.get((row["dataset"], row["scope"]), row["scope"])
+        links = [
+            _link(row, f"{ui_url}/runs/{run_id}") for row, run_id in zip(rows, runs, strict=True) if run_id
+        ]
         metadata: dict[str, Any] = {
             "schedules": dg.MetadataValue.table(
                 [dg.TableRecord(row) for row in rows],
@@ -106,7 +117,24 @@ def show_schedules(
     return json.dumps([fingerprint, now])
 
 
-def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
+def _scope_partitions(
+    instance: dg.DagsterInstance, there: Sequence[ScheduledExport]
+) -> Mapping[tuple[str, str], str]:
+    """Return the partition keys of scopes, with their names for people, by dataset and scope."""
+    return {
+        (dataset, scope_of_key(key)): key
+        for dataset in {schedule.dataset for schedule in there if schedule.scope is not None}
+        for key in instance.get_dynamic_partitions(scopes_definition(dataset))
+    }
+
+
+def _link(row: Mapping[str, str], address: str) -> str:
+    about = ", ".join(" ".join(row[name].split()) for name in ("dataset", "scope", "when") if row[name])
+    text = escape_markdown(f"{about}: {row['result']}")
+    return f"- [{text}]({address})"
+
+
+def _row(schedule: ScheduledExport, result: _Result) -> dict[str, str]:
     state = "on" if schedule.active else "paused"
     if schedule.problem is not None:  # only its field: the text may hold an address
         state = f"cannot be run: {schedule.problem.partition(':')[0][:50]}"
@@ -118,19 +146,11 @@ def _row(schedule: ScheduledExport, result: str) -> dict[str, str]:
         schedule.when,
         _moment(schedule.next_run),
         _moment(schedule.last_run),
-        result,
+        result.text,
         "of each scope" if schedule.each_scope else str(len(schedule.recipients)),
         state,
     )
     return dict(zip(_COLUMNS, cells, strict=True))
-
-
-@dataclass
-class _Result:
-    """Result of a schedule's last run, e.g. "2 completed, 1 failed", and a run of Dagster that shows it."""
-
-    text: str = ""
-    run_id: str | None = None
 
 
 def _results(engine: sa.Engine, ids: Sequence[str]) -> Mapping[str, _Result]:

@@ -84,7 +84,9 @@ def test_the_last_result_of_a_schedule_is_a_link_to_its_run(
     ledger: Ledger,  # noqa: F811
 ) -> None:
     instance = dg.DagsterInstance.ephemeral()
-    insert(database, cadence="weekly", weekday=1, hour=7, additional_formats='["json", "excel"]')
+    instance.add_dynamic_partitions("takeoff_scopes", ["Corner shop (a)", "b"])
+    formats = '["json", "excel"]'
+    insert(database, cadence="weekly", weekday=1, hour=7, additional_formats=formats, scope="a")
     claim_due(engine, START + 3 * DAY, 10)
     show_schedules(instance, engine, None, 60)
     assert "runs" not in shown(instance)  # nothing has been started
@@ -94,8 +96,9 @@ def test_the_last_result_of_a_schedule_is_a_link_to_its_run(
     ledger.failed(runs[1], "source_error", "There is no table.")
     show_schedules(instance, engine, None, 60)
     assert shown(instance)["runs"].value == (
-        r"- [takeoff\, weekly monday 07\:00 UTC\: 1 failed\, 2 processing](https://dagster.example.org/runs/r-1)"
+        r"- [takeoff\, Corner shop \(a\)\, weekly monday 07\:00 UTC\: 1 failed\, 2 processing](https://dagster.example.org/runs/r-1)"
     )
+    assert [row["scope"] for row in listed(instance)] == ["Corner shop (a)"]
 
 
 def test_a_schedule_is_run_now_from_the_launchpad(

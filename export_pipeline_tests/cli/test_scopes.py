@@ -30,8 +30,20 @@ def test_an_export_is_requested_and_listed_by_name(
         "schedules", "create", "takeoff", "--format", "csv", "--cadence", "daily", "--scope", "Mill", "--json"
     ).json
     assert made["scope"] == named["Mill"]
+    changed = command("schedules", "change", made["id"], "--scope", "corner SHOP", "--json").json
+    assert changed["scope"] == named["Corner shop"]
     key = command("keys", "create", "k", "--scope", "Corner shop", "--dataset", "takeoff", "--json").json
     assert key["scopes"] == [named["Corner shop"]]
+
+
+def test_a_webhook_hears_of_a_scope_by_name(
+    command: Command, ledger: Ledger, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPORT_WEBHOOK_KEY", "a key that is made up for this test only")
+    monkeypatch.setenv("EXPORT_WEBHOOK_HTTP", "true")
+    monkeypatch.setenv("EXPORT_WEBHOOK_NETWORKS", "127.0.0.1/32")
+    made = command("webhooks", "create", "http://127.0.0.1:9/", "--scope", "Mill", "--json").json
+    assert made["scope"] == named["Mill"]
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ def test_an_option_of_a_format_that_is_not_offered(read_once: None) -> None:
     )
     assert there["archive"].typed_options({"zip_formats": "csv", "pdf_title": "x"})["zip_formats"] == ["csv"]
     assert there["takeoff"].typed_options({"zip_formats": "csv,jsonl", "json_money": "minor"})
-    with pytest.raises(OptionError, match=r"option dwca_license: takeoff has no such format; it has csv, excel"):
+    with pytest.raises(
+        OptionError, match=r"option dwca_license: takeoff has no such format; it has csv, excel"
+    ):
         there["takeoff"].typed_options({"dwca_license": "CC0-1.0"})  # its ZIPs hold no such archive either
     assert there["occurrences"].typed_options({"dwca_license": "CC0-1.0"})

@@ -1,4 +1,4 @@
-"""What an asset's page and the team's page say about a dataset."""
+"""Pages about a dataset: of its assets, and of the team's wiki."""
 
 from pathlib import Path
 

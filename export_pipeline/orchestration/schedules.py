@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.messages import one_line, sentence
-from export_pipeline.datasets.scopes import scope_key, scope_of_key
+from export_pipeline.datasets.scopes import label_of_key, scope_key, scope_of_key
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes
@@ -158,11 +158,12 @@ def scope_changes(
 ) -> tuple[list[_Change], dict[str, str]]:
     """Return the changes after which a dataset has a partition for each scope.
 
-    The first partition of a scope stays as it is, whatever the scope is called now. Others are deleted.
+    The first partition of a scope stays as it is, whatever the scope is called now. Others are deleted, and
+    so are all with names if the dataset shows ids alone: names may be personal.
 
     Args:
         scopes: Names by id.
-        labels_scopes: True if new partitions carry the names.
+        labels_scopes: True if partitions carry the names.
 
     Returns:
         The changes, and problems by scope for scopes that cannot have a partition.
@@ -172,7 +173,7 @@ def scope_changes(
     gone: list[str] = []
     for key in instance.get_dynamic_partitions(str(definition.name)):
         scope = scope_of_key(key)
-        if scope in scopes and scope not in have:
+        if scope in scopes and scope not in have and (labels_scopes or label_of_key(key) is None):
             have.add(scope)
         else:
             gone.append(key)

@@ -10,6 +10,7 @@ import pytest
 from export_pipeline.components import catalogue
 from export_pipeline.datasets.table import TableModel, table_dataset
 from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.partitions import add_scope
 from export_pipeline_tests.orchestration.deployment import Deployment, files
 from export_pipeline_tests.orchestration.requesting import launch, tick
 from export_pipeline_tests.orchestration.test_window_partitions import TAKEOFF
@@ -53,15 +54,21 @@ def test_names_that_are_personal_stay_out_of_dagster(persons: Deployment, ledger
     )  # who downloads it knows the person
 
 
-def test_the_partitions_of_persons_are_their_ids(persons: Deployment) -> None:
+def test_partitions_lose_their_names_when_a_dataset_is_switched_to_ids(persons: Deployment) -> None:
+    first, second = persons.source.scopes
+    named = f"{PERSON} ({first})"
+    persons.instance.add_dynamic_partitions("takeoff_scopes", [named])
     sensor = persons.definitions.resolve_sensor_def("takeoff_scopes_sensor")
     with dg.build_sensor_context(
         instance=persons.instance,
         repository_def=persons.definitions.get_repository_def(),
         resources={name: persons.definitions.resources[name] for name in ("source", "ledger", "store")},
     ) as context:
-        (added,) = sensor.evaluate_tick(context).dynamic_partitions_requests
-    assert sorted(added.partition_keys) == sorted(persons.source.scopes)
+        added, deleted = sensor.evaluate_tick(context).dynamic_partitions_requests
+    assert sorted(added.partition_keys) == sorted([first, second])
+    assert deleted.partition_keys == [named]
+    persons.instance.add_dynamic_partitions("takeoff_scopes", [first])  # while both are there
+    assert add_scope(persons.instance, "takeoff", first) == first
 
 
 @pytest.mark.parametrize(("label", "shows_names"), [({}, True), ({"label": "id"}, False)])

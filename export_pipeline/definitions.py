@@ -9,11 +9,11 @@ from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import (
     executor_of,
     ledger_resource,
-    shared_staging,
     source_resource,
     store_resource,
     store_resources,
 )
+from export_pipeline.orchestration.runs.shared_staging import shared_staging
 from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job, scheduled_exports_asset
 from export_pipeline.orchestration.sensors.maintenance import (
     commands_sensor,

@@ -14,13 +14,10 @@ from typing import Any
 from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.store_registry import LedgerStores
-from export_pipeline.orchestration.runs.shared_staging import SharedStaging
 from export_pipeline.settings import Settings, SettingsError
 from export_pipeline.sources.snapshot import Snapshot, Source, open_snapshot
 from export_pipeline.store import Store, open_store
-from export_pipeline.store.s3 import Encryption
-from export_pipeline.store.s3_client import ClientFactory, default_factory
-from export_pipeline.store.s3_folder import S3Folder
+from export_pipeline.store.s3_client import ClientFactory
 
 
 @dataclass(frozen=True)
@@ -146,22 +143,6 @@ def store_resource(settings: Settings) -> ExportStore:
         files_group=settings.files_group,
         ledger_url=settings.jobs_url,
     )
-
-
-def shared_staging(settings: Settings) -> SharedStaging | None:
-    """Return the copy of staged data in S3; None where EXPORT_STAGING_URL is a folder."""
-    if not settings.staging_url.startswith("s3://"):
-        return None
-    bucket, _, prefix = settings.staging_url.removeprefix("s3://").partition("/")
-    folder = S3Folder(
-        bucket,
-        f"{prefix.strip('/')}/".lstrip("/"),
-        settings.s3_endpoint_url,
-        default_factory(settings.s3_region, checksums=settings.s3_checksums == "required"),
-        Encryption(settings.s3_sse, settings.s3_sse_kms_key_id) if settings.s3_sse else None,
-    )
-    settings.staging_folder.mkdir(parents=True, exist_ok=True)
-    return SharedStaging(folder, settings.staging_folder)
 
 
 def executor_of(settings: Settings) -> Any:

@@ -22,7 +22,10 @@ import pyarrow as pa
 
 from export_pipeline.orchestration.runs.staging import COUNT, is_whole
 from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS
+from export_pipeline.settings import Settings
 from export_pipeline.store.base import NotFoundError
+from export_pipeline.store.s3 import Encryption
+from export_pipeline.store.s3_client import default_factory
 from export_pipeline.store.s3_folder import S3Folder
 
 _LINKS = "links.json"
@@ -149,6 +152,22 @@ class SharedStaging:
 
     def _key(self, path: Path) -> str:
         return str(path.relative_to(self.root))
+
+
+def shared_staging(settings: Settings) -> SharedStaging | None:
+    """Return the copy of staged data in S3; None where EXPORT_STAGING_URL is a folder."""
+    if not settings.staging_url.startswith("s3://"):
+        return None
+    bucket, _, prefix = settings.staging_url.removeprefix("s3://").partition("/")
+    folder = S3Folder(
+        bucket,
+        f"{prefix.strip('/')}/".lstrip("/"),
+        settings.s3_endpoint_url,
+        default_factory(settings.s3_region, checksums=settings.s3_checksums == "required"),
+        Encryption(settings.s3_sse, settings.s3_sse_kms_key_id) if settings.s3_sse else None,
+    )
+    settings.staging_folder.mkdir(parents=True, exist_ok=True)
+    return SharedStaging(folder, settings.staging_folder)
 
 
 def _copy_batches(source: Path, target: Path, compression: str | None) -> None:

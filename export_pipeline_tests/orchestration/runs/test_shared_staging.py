@@ -16,9 +16,8 @@ import pytest
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.tables import Table
 from export_pipeline.definitions import defs
-from export_pipeline.orchestration.resources import shared_staging
 from export_pipeline.orchestration.runs import shared_staging as module
-from export_pipeline.orchestration.runs.shared_staging import SharedStaging
+from export_pipeline.orchestration.runs.shared_staging import SharedStaging, shared_staging
 from export_pipeline.orchestration.runs.staging import COUNT, load_all, save_all
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline.store import StoreError

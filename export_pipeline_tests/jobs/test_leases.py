@@ -118,7 +118,7 @@ def test_clocks_of_machines_decide_nothing(
             raise AssertionError("the clock of this machine was read")
 
     monkeypatch.setattr(dt, "datetime", Wrong)
-    for module in ("leases", "ledger", "transitions", "queries", "claims"):
+    for module in ("leases", "run_reports", "reuse", "transitions", "queries", "claims"):
         name = f"export_pipeline.jobs.{module}.datetime"
         monkeypatch.setattr(name, Wrong, raising=True)
     ledger.hold_lease("run", "a")

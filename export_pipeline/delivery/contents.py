@@ -134,7 +134,8 @@ def file_contents(
     facts += [("Scope", scope)] if (scope := _scope(job, manifest)) else []
     facts += [("Rows", rows_text(rows, total_rows) or "not known")]
     facts += [("Period", period)] if period else []
-    facts += [("Filters", filters)] if (filters := _filters(job)) else []
+    filters = _filters(job)
+    facts += [("Filters", filters)] if filters else []
     facts += [("Data as of", _time(manifest.snapshot_at))] if manifest else []
     facts += [("Not made", ", ".join(failed))] if failed else []
     links = [file for file in files if file.link]
@@ -150,7 +151,8 @@ def file_contents(
         "facts": _lines(facts),
         "job_id": job.id,
     }
-    about = [text for text in (manifest.scope_name if manifest else None, period) if text]
+    short = one_line(filters, 70) if filters else None
+    about = [text for text in (manifest.scope_name if manifest else None, period, short) if text]
     subject = title + (f" ({', '.join(about)})" if about else "")
     subject = f"{subject}: no rows" if rows == 0 else f"Export ready: {subject}"
     attachments = tuple(file.attachment for file in files if file.attachment)
@@ -289,8 +291,29 @@ def _scope(job: Job, manifest: Manifest | None) -> str | None:
 
 
 def _filters(job: Job) -> str | None:
-    """Return the filters as JSON, as they were requested; None if there are none."""
-    return json.dumps(job.filters, ensure_ascii=False, default=str) if job.filters else None
+    """Return the filters in words, such as "status: PAID; total: min 5"; None if there are none.
+
+    The text that the request gives for a filter stands in for its values.
+    """
+    displayed = job.options.get("filters_display") or {}
+    sentences = []
+    for name, operators in sorted((job.filters or {}).items()):
+        values = operators if isinstance(operators, dict) else {"equals": operators}
+        words = ", ".join(
+            _value(value) if operator in ("equals", "in", "range") else f"{operator} {_value(value)}"
+            for operator, value in values.items()
+            if value is not None
+        )
+        sentences.append(f"{name.replace('_', ' ')}: {displayed.get(name) or words}")
+    return "; ".join(sentences) or None
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(one)}" for name, one in value.items() if one is not None)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -75,15 +75,24 @@ def test_a_format_that_failed_is_named_in_the_mail(exports: Exports, server: Mai
 
 def test_the_mail_names_account_period_and_filters(exports: Exports, server: MailServer) -> None:
     known = {"scope_name": "Corner shop", "period": "2026-01-26 to 2026-02-01"}
-    exports.completed([ANN], title="Orders", filters={"status": {"equals": "PAID"}}, **known)
+    filters = {
+        "status": {"in": ["PAID", "OPEN"]},
+        "paid_on": {"range": {"from": "2026-01-26"}},
+        "total": {"min": 5},
+    }
+    options = {"filters_display": {"total": "large ones"}}
+    exports.completed([ANN], title="Orders", filters=filters, options=options, **known)
     exports.completed([BEN], title="Orders", rows=0, **known)
     assert exports.deliver().sent == 2
     mail = server.to(ANN)
-    assert mail["Subject"] == "Export ready: Orders (Corner shop, 2026-01-26 to 2026-02-01)"
+    assert mail["Subject"] == (
+        "Export ready: Orders (Corner shop, 2026-01-26 to 2026-02-01, "
+        "paid on: from 2026-01-26; status: PAID, OPEN; total: large ones)"
+    )
     for line in (
         "Scope: Corner shop",
         "Period: 2026-01-26 to 2026-02-01",
-        'Filters: {"status": {"equals": "PAID"}}',
+        "Filters: paid on: from 2026-01-26; status: PAID, OPEN; total: large ones",
     ):
         assert line in text(mail)
     assert server.to(BEN)["Subject"] == "Orders (Corner shop, 2026-01-26 to 2026-02-01): no rows"

@@ -1,9 +1,14 @@
-"""Dagster's instance, as named in dagster.yaml: it refuses invented scopes and backfills beyond a limit."""
+"""Dagster's instance, as named in dagster.yaml: it refuses invented scopes and backfills beyond a limit.
+
+In the daemon it looks each second for sensors that are due, so that a request is taken without delay.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from export_pipeline.datasets.scopes import is_scopes_definition
 from export_pipeline.orchestration.dagster_compat.instance import GuardedInstance
+from export_pipeline.orchestration.dagster_compat.ticks import look_for_due_sensors
 from export_pipeline.settings import load_settings
 
 
@@ -13,6 +18,10 @@ class RefusedInUIError(Exception):
 
 class ExportInstance(GuardedInstance):
     """The instance of a deployment."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        look_for_due_sensors(seconds=1)
 
     def check_backfill(self, partitions: int) -> None:
         """Refuse a backfill of more partitions than the setting allows.

@@ -126,7 +126,7 @@ def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         return _receipts.run(receive, until) or _GOES_ON
 
     return maintenance_sensor(
-        "intake_sensor", 1, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take
+        "intake_sensor", 5, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take
     )
 
 
@@ -183,7 +183,7 @@ def _report_materializations(context: dg.SensorEvaluationContext, until: float) 
 
 commands_sensor = maintenance_sensor(
     "commands_sensor",
-    1,
+    5,
     "Cancels, retries and deletes the exports that rows of export_commands name.",
     _run_commands,
 )

@@ -40,8 +40,8 @@ MAX_DISPATCHES = 10
 """Maximum number of times that a request is dispatched to Dagster before it fails."""
 PATIENCE = timedelta(minutes=3)
 """Time after which a request without a started run is dispatched again."""
-HELD_SECONDS = 4.0
-"""Time that a tick waits for a request, as Dagster evaluates sensors only every five seconds."""
+HELD_SECONDS = 9.0
+"""Time that a tick waits for a request. The next tick begins within a second, and looks after ended runs first."""
 CHECKING_SECONDS = 30.0
 """Time that a tick spends on checks of requests, out of Dagster's limit of a minute."""
 _LOOK_SECONDS = 0.2

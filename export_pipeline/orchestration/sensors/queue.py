@@ -41,7 +41,7 @@ MAX_DISPATCHES = 10
 PATIENCE = timedelta(minutes=3)
 """Time after which a request without a started run is dispatched again."""
 HELD_SECONDS = 9.0
-"""Time that a tick waits for a request. The next tick begins within a second, and looks after ended runs first."""
+"""Time that a tick waits for a request. The next one begins within a second, and reconciles first."""
 CHECKING_SECONDS = 30.0
 """Time that a tick spends on checks of requests, out of Dagster's limit of a minute."""
 _LOOK_SECONDS = 0.2

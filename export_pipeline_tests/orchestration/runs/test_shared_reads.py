@@ -228,7 +228,11 @@ def test_each_pod_of_kubernetes_reads_its_own_scope(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert all(launch(shop, request).success for request in request_each(shop))
+    for request in request_each(shop):
+        result = launch(shop, request)
+        assert result.success, [
+            str(event.event_specific_data) for event in result.all_events if event.is_failure
+        ]
     assert reads == ["alone"] * 5
     assert rows_of(shop, ledger) == ALL_ROWS
 

@@ -273,6 +273,17 @@ class Settings(BaseSettings):
             raise ValueError("must be a database of PostgreSQL or SQLite; no other can keep requests")
         return url
 
+    @field_validator("staging_url")
+    @classmethod
+    def _staging_is_apart(cls, url: str, info: ValidationInfo) -> str:
+        if url.startswith("s3://"):
+            folder = f"{url.rstrip('/')}/"
+            if folder.count("/") < 4:
+                raise ValueError("needs a prefix of its own, such as s3://bucket/staging")
+            if f"{info.data.get('store_url', '').rstrip('/')}/".startswith(folder):
+                raise ValueError("must not contain EXPORT_STORE_URL, as staged files are removed after a day")
+        return url
+
     @field_validator("executor")
     @classmethod
     def _pods_share_staging(cls, executor: str, info: ValidationInfo) -> str:
@@ -308,7 +319,7 @@ class Settings(BaseSettings):
     def staging_folder(self) -> Path:
         """Folder of this machine in which steps of runs keep data."""
         if self.staging_url.startswith("s3://"):
-            return Path(tempfile.gettempdir()) / "export-pipeline-staging"
+            return Path(tempfile.gettempdir()) / f"export-pipeline-staging-{os.getuid()}"
         return Path(self.staging_url.removeprefix("file://")).absolute()
 
 

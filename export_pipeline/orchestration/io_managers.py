@@ -107,7 +107,7 @@ class StagingIOManager(dg.IOManager):
 
     def has(self, step: Path) -> bool:
         """Return whether the folder of a step is whole on this machine; copy it if another one has it."""
-        return is_whole(step) or (self.shared is not None and self.shared.download(step))
+        return is_whole(step) if self.shared is None else self.shared.download(step)
 
     def of_run(self, run_id: str) -> Path:
         """Return the folder of a run."""

@@ -2,17 +2,24 @@
 
 Each step stages on a local disk, as always, and copies that here; the next step copies it to its own disk
 unless it is there already. Rows are compressed on the way (zstd), as bandwidth costs more than processors. A
-file that a step did not change is not copied again: a list of links names the step that has it. The count of
-exports, which marks a step as whole, is copied last. A run has a prefix of its own, removed after its end.
+file that a step did not change is not copied again: a list of links names the step that has it. The list has
+a random id too, so that a disk on which an earlier attempt was killed does not take its leftovers for the
+copy. The count of exports, which marks a step as whole, is copied last. A run has a prefix of its own, which
+is removed after its end.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import tempfile
 import time
+import uuid
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,15 +27,13 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from export_pipeline.orchestration.runs.staging import COUNT, is_whole
-from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS
-from export_pipeline.settings import Settings
+from export_pipeline.orchestration.runs.staging import COUNT, LINKS, is_whole
+from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, is_staged_key
+from export_pipeline.settings import Settings, SettingsError
 from export_pipeline.store.base import NotFoundError
 from export_pipeline.store.s3 import Encryption
 from export_pipeline.store.s3_client import default_factory
 from export_pipeline.store.s3_folder import S3Folder
-
-_LINKS = "links.json"
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,20 @@ class SharedStaging:
                     self.remote.upload(Path(packed.name), self._key(path))
             else:
                 self.remote.upload(path, self._key(path))
-        (step / _LINKS).write_text(json.dumps(links))
-        self.remote.upload(step / _LINKS, self._key(step / _LINKS))
+        (step / LINKS).write_text(json.dumps({"id": uuid.uuid4().hex, "links": links}))
+        self.remote.upload(step / LINKS, self._key(step / LINKS))
         self.remote.upload(step / COUNT, self._key(step / COUNT))
 
     def _files_of_other_steps(self, step: Path) -> dict[tuple[int, int], str]:
         """Return the files that other steps of the run have copied, by their identity on this disk."""
         known = {}
         for other in step.parent.iterdir():
-            if other != step and (other / _LINKS).is_file():
-                linked = json.loads((other / _LINKS).read_text())
+            if other != step and (other / LINKS).is_file():
+                linked = _links(other)
                 for path in other.rglob("*.arrow"):
-                    if str(path.relative_to(other)) not in linked:
-                        status = path.stat()
-                        known[status.st_dev, status.st_ino] = self._key(path)
+                    status = path.stat()
+                    key = linked.get(str(path.relative_to(other)), self._key(path))
+                    known[status.st_dev, status.st_ino] = key
         return known
 
     def download(self, step: Path) -> bool:
@@ -87,40 +92,43 @@ class SharedStaging:
         Raises:
             StoreError: S3 cannot be used.
         """
-        if is_whole(step):
-            return True
-        step.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.root) as count:
+        step.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            _locked(step.parent),
+            tempfile.NamedTemporaryFile(dir=self.root) as links,
+            tempfile.NamedTemporaryFile(dir=self.root) as count,
+        ):
+            try:
+                self.remote.download(self._key(step / LINKS), Path(links.name))
+            except NotFoundError:  # never copied, or removed after the run's end
+                return is_whole(step)
+            mine = step / LINKS
+            if is_whole(step) and mine.is_file() and mine.read_bytes() == Path(links.name).read_bytes():
+                return True
             try:
                 self.remote.download(self._key(step / COUNT), Path(count.name))
             except NotFoundError:
                 return False
-            self._fetch(self._key(step / _LINKS))
-            for name, linked in json.loads((step / _LINKS).read_text()).items():
-                path = step / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):
-                    path.hardlink_to(self._fetch(linked))
-            for key in [key for key, _ in self.remote.files(f"{self._key(step)}/")]:
-                if not key.endswith((f"/{COUNT}", f"/{_LINKS}")):
-                    self._fetch(key)
-            (step / COUNT).write_bytes(Path(count.name).read_bytes())  # last: it marks the step as whole
+            shutil.rmtree(step, ignore_errors=True)  # leftovers of an attempt that was killed here
+            step.mkdir()
+            shutil.copyfile(links.name, mine)
+            folder = f"{self._key(step)}/"
+            names = {key.removeprefix(folder): key for key, _ in self.remote.files(folder)}
+            for name, key in (names | _links(step)).items():
+                if name not in (COUNT, LINKS):
+                    self._fetch(key, step / name)
+            shutil.copyfile(count.name, step / COUNT)  # last: it marks the step as whole
         return True
 
-    def _fetch(self, key: str) -> Path:
-        """Return the local path of a file, copied if it is missing."""
-        path = self.root / key
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.root) as packed:
-                self.remote.download(key, Path(packed.name))
-                part = path.with_name(f"{path.name}.{Path(packed.name).name}")  # others may fetch it too
-                if path.suffix == ".arrow":
-                    _copy_batches(Path(packed.name), part, None)
-                else:
-                    part.write_bytes(Path(packed.name).read_bytes())
-                part.replace(path)
-        return path
+    def _fetch(self, key: str, path: Path) -> None:
+        """Copy a file of this run from S3 to this disk."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix != ".arrow":
+            self.remote.download(key, path)
+            return
+        with tempfile.NamedTemporaryFile(dir=self.root) as packed:
+            self.remote.download(key, Path(packed.name))
+            _copy_batches(Path(packed.name), path, None)
 
     def clean(self, instance: dg.DagsterInstance, until: float) -> int:
         """Remove what runs have staged that need it no more; return the number of files.
@@ -135,7 +143,8 @@ class SharedStaging:
         """
         files: dict[str, list[tuple[str, datetime]]] = defaultdict(list)
         for key, written in self.remote.files():
-            files[key.partition("/")[0]].append((key, written))
+            if is_staged_key(key):  # others may have files in the bucket, too
+                files[key.partition("/")[0]].append((key, written))
         records = instance.get_run_records(dg.RunsFilter(run_ids=list(files))) if files else []
         runs = {record.dagster_run.run_id: record.dagster_run for record in records}
         old = datetime.now(UTC) - timedelta(seconds=KEPT_SECONDS)
@@ -155,7 +164,11 @@ class SharedStaging:
 
 
 def shared_staging(settings: Settings) -> SharedStaging | None:
-    """Return the copy of staged data in S3; None where EXPORT_STAGING_URL is a folder."""
+    """Return the copy of staged data in S3; None where EXPORT_STAGING_URL is a folder.
+
+    Raises:
+        SettingsError: the folder of this machine is another user's.
+    """
     if not settings.staging_url.startswith("s3://"):
         return None
     bucket, _, prefix = settings.staging_url.removeprefix("s3://").partition("/")
@@ -166,8 +179,30 @@ def shared_staging(settings: Settings) -> SharedStaging | None:
         default_factory(settings.s3_region, checksums=settings.s3_checksums == "required"),
         Encryption(settings.s3_sse, settings.s3_sse_kms_key_id) if settings.s3_sse else None,
     )
-    settings.staging_folder.mkdir(parents=True, exist_ok=True)
-    return SharedStaging(folder, settings.staging_folder)
+    local = settings.staging_folder
+    local.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if local.is_symlink() or local.stat().st_uid != os.getuid():  # anybody may make a folder there
+        raise SettingsError(
+            f"{local} belongs to another user: remove it, or set TMPDIR to a folder of your own."
+        )
+    return SharedStaging(folder, local)
+
+
+def _links(step: Path) -> dict[str, str]:
+    """Return the keys of the files that a step has from other steps, by their paths in its folder."""
+    links: dict[str, str] = json.loads((step / LINKS).read_text())["links"]
+    return links
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time copy what steps of a run have staged."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _copy_batches(source: Path, target: Path, compression: str | None) -> None:

@@ -23,6 +23,8 @@ from export_pipeline.core.windows import Window
 _FACTS = "export.json"
 COUNT = "exports"
 """Name of the file that marks what a step has staged as whole. It is written last."""
+LINKS = "links.json"
+"""Name of the file that identifies a copy in S3 of what a step has staged; see `shared_staging`."""
 REJECTED = "refused"
 """Name of a step's subfolder for rejected files, kept for diagnosis."""
 
@@ -148,7 +150,8 @@ def save_all(
     """Write several exports, each into a subfolder of its own; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)
     count = folder / COUNT
-    count.unlink(missing_ok=True)
+    for mark in (count, folder / LINKS):
+        mark.unlink(missing_ok=True)
     for number, data in enumerate(exports):
         save(data, folder / str(number), progress)
     count.write_text(str(len(exports)))

@@ -59,6 +59,13 @@ def clean_staging(
     return removed
 
 
+def is_staged_key(key: str) -> bool:
+    """Return whether a key in S3 is that of a file which a step of a run has staged."""
+    run_id, _, rest = key.partition("/")
+    step, _, name = rest.partition("/")
+    return bool(name and _RUN.fullmatch(run_id) and _STEP.fullmatch(step))
+
+
 def _is_staged(path: Path) -> bool:
     """Return whether a path has the name and the content of a run's staging folder."""
     if path.is_symlink() or not _RUN.fullmatch(path.name):

@@ -236,5 +236,6 @@ def recalculated(path: Path, folder: Path, form: str = "xlsx") -> Path:
         check=True,
         capture_output=True,
         timeout=180,
+        umask=0o022,  # as root it makes a cache for all users, which must be able to read it
     )
     return out / f"{path.stem}.{form}"

@@ -231,7 +231,7 @@ def test_each_pod_of_kubernetes_reads_its_own_scope(
     for request in request_each(shop):
         result = launch(shop, request)
         assert result.success, [
-            str(event.event_specific_data) for event in result.all_events if event.is_failure
+            event.event_specific_data.error.to_string() for event in result.all_events if event.is_failure
         ]
     assert reads == ["alone"] * 5
     assert rows_of(shop, ledger) == ALL_ROWS

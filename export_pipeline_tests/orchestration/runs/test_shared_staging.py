@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from export_pipeline.core.tables import Table
 from export_pipeline.definitions import defs
 from export_pipeline.orchestration.runs import shared_staging as module
 from export_pipeline.orchestration.runs.shared_staging import SharedStaging, shared_staging
-from export_pipeline.orchestration.runs.staging import COUNT, load_all, save_all
+from export_pipeline.orchestration.runs.staging import COUNT, LINKS, load_all, save_all
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline.store import StoreError
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, failures
@@ -126,6 +127,101 @@ def test_a_run_on_machines_without_a_common_disk_makes_its_file(
         assert keys(staging)
         assert staging.clean(instance, time.monotonic() + 60) > 0
         assert keys(staging) == set()
+
+
+def rows_of(step: Path) -> list[int]:
+    return [one.tables["rows"].arrow().num_rows for one in load_all(step, {"numbers": export("numbers")})]
+
+
+@pytest.mark.parametrize("leftover", ["torn", "without a count", "without facts", "whole"])
+def test_leftovers_of_a_killed_attempt_are_not_taken_for_the_copy(
+    machine: Callable[[str], SharedStaging], leftover: str
+) -> None:
+    """The first attempt is killed on m1, the second one stages other rows on m2."""
+    first, second = machine("m1"), machine("m2")
+    mine, theirs = (one.root / RUN / "fetch_source-result" for one in (first, second))
+    save_all([numbers(70_000), numbers(10)], mine)
+    if leftover != "whole":
+        (mine / COUNT).unlink()
+    if leftover == "torn":
+        rows = mine / "0" / "rows-0.arrow"
+        rows.write_bytes(rows.read_bytes()[:1000])
+    if leftover == "without facts":
+        (mine / "0" / "export.json").unlink()
+    save_all([numbers(50_000), numbers(12)], theirs)
+    second.upload(theirs)
+    assert first.download(mine)
+    assert rows_of(mine) == [50_000, 12]
+
+
+def test_what_this_machine_has_copied_is_not_copied_again(
+    machine: Callable[[str], SharedStaging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = machine("m1"), machine("m2")
+    step, copied = (one.root / RUN / "fetch_source-result" for one in (here, there))
+    save_all([numbers(10)], step)
+    here.upload(step)
+    assert there.download(copied)
+    download, fetched = type(here.remote).download, []
+
+    def noted(self: Any, key: str, path: Path) -> None:
+        fetched.append(key)
+        download(self, key, path)
+
+    monkeypatch.setattr(type(here.remote), "download", noted)
+    assert here.download(step)
+    assert there.download(copied)
+    assert fetched == [f"{RUN}/fetch_source-result/{LINKS}"] * 2
+    save_all([numbers(7)], step)  # a next attempt that has not been copied yet
+    assert here.download(step)
+    assert rows_of(step) == [10]
+
+
+def test_only_staged_files_are_removed_from_s3(
+    machine: Callable[[str], SharedStaging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = machine("m1")
+    foreign = [
+        "exports/s/held.csv",
+        "invoices/1.pdf",
+        "notes.txt",
+        f"{RUN}/notes.txt",
+        f"{RUN}/letters/1.pdf",
+    ]
+    old = datetime.now(UTC) - timedelta(days=3)
+    monkeypatch.setattr(
+        type(here.remote),
+        "files",
+        lambda self: iter((key, old) for key in [*foreign, f"{RUN}/fetch-result/0"]),
+    )
+    removed: list[str] = []
+    monkeypatch.setattr(type(here.remote), "delete", lambda self, keys: removed.extend(keys))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert here.clean(instance, time.monotonic() + 60) == 1
+    assert removed == [f"{RUN}/fetch-result/0"]
+
+
+@pytest.mark.parametrize(
+    "staging", ["s3://bucket", "s3://bucket/", "s3://bucket/exports", "s3://bucket/exports/"]
+)
+def test_staging_has_a_place_of_its_own(monkeypatch: pytest.MonkeyPatch, staging: str) -> None:
+    monkeypatch.setenv("EXPORT_STORE_URL", "s3://bucket/exports/app")
+    monkeypatch.setenv("EXPORT_STAGING_URL", staging)
+    with pytest.raises(SettingsError, match=r"EXPORT_STAGING_URL: (needs a prefix|must not contain)"):
+        load_settings()
+
+
+def test_the_local_folder_is_of_this_user_alone(
+    machine: Callable[[str], SharedStaging], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shared = shared_staging(load_settings())
+    assert shared is not None
+    assert stat.S_IMODE(shared.root.stat().st_mode) == 0o700
+    shared.root.rename(tmp_path / "elsewhere")
+    shared.root.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        shared_staging(load_settings())
 
 
 def test_staged_data_of_a_run_that_did_not_succeed_are_kept_for_a_day(

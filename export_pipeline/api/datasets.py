@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
 from export_pipeline.api.callers import Caller, Reader, Services
-from export_pipeline.api.exports import translate_source_errors
 from export_pipeline.api.problems import not_found, responses
+from export_pipeline.api.requests import translate_source_errors
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.request_body import ExportRequest

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -20,29 +17,27 @@ from pydantic import AfterValidator, AwareDatetime
 from export_pipeline.api.callers import Caller, Reader, Services, Writer
 from export_pipeline.api.changes import Changes
 from export_pipeline.api.cursors import read_cursor, write_cursor
-from export_pipeline.api.models import Export, ExportEvent, ExportList
+from export_pipeline.api.events import RETRY_SECONDS, event_id, stream_events
+from export_pipeline.api.models import Export, ExportList
 from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.requests import (
+    check_request,
+    resolve_scope,
+    resolve_scope_of_any,
+    translate_source_errors,
+)
 from export_pipeline.api.service import Service
-from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
-from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
-from export_pipeline.datasets.scopes import ScopeNameError
 from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get_webhook
-from export_pipeline.jobs import Job, LedgerError, Place, RefusedError
+from export_pipeline.jobs import Job, Place, RefusedError
 from export_pipeline.jobs.states import ENDED, Status
 from export_pipeline.jobs.store_claim import delete_own
-from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+from export_pipeline.sources.snapshot import SourceError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
 
-_logger = logging.getLogger(__name__)
-
 MAX_WAIT_SECONDS = 60
-_RETRY_SECONDS = 2
-_HEARTBEAT_SECONDS = 15
-_MAX_EVENT_SECONDS = 15 * 60
 ExportId = Annotated[
     str, Path(max_length=100, description="Id.", examples=["7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11"])
 ]
@@ -56,20 +51,6 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-
-
-@dataclass(frozen=True, slots=True)
-class MadeRequest:
-    """A request that is not in the ledger yet."""
-
-    dataset: str
-    format: str
-    scope: str | None
-    filters: dict[str, Any]
-    columns: list[str] | None
-    options: dict[str, Any]
-    requested_by: str | None
-    recipients: list[str]
 
 
 @router.post(
@@ -117,7 +98,7 @@ async def create_export(
             response.status_code = 201
             response.headers["Preference-Applied"] = f"wait={seconds}"
     if response.status_code != 201:
-        response.headers["Retry-After"] = str(_RETRY_SECONDS)
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
     if body.formats is not None:
         return ExportList(data=[Export.of(job) for job in jobs])
     response.headers["Location"] = f"{request.app.state.base_url}/v1/exports/{jobs[0].id}"
@@ -202,40 +183,13 @@ async def follow_export(
     """Follow an export: an event for each change of status, percentage or step, until it ends."""
     read = partial(service.jobs.get, export_id, caller.viewer)
     job = await read()
-    if job.status in ENDED and last_event_id == _event_id(job):
+    if job.status in ENDED and last_event_id == event_id(job):
         return Response(status_code=204)
     changes: Changes = request.app.state.changes
     changes.check_room(caller.id)
-    events = _events(job, caller.id, read, changes, last_event_id)
+    events = stream_events(job, caller.id, read, changes, last_event_id)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(events, headers=headers, media_type="text/event-stream")
-
-
-async def _events(
-    job: Job, caller: str, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
-) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _MAX_EVENT_SECONDS  # then the client reconnects, and its key is checked again
-    with changes.watching(job.id, caller, progress=True) as watch:
-        yield f"retry: {_RETRY_SECONDS * 1000}\n\n"
-        while True:
-            if (event := _event_id(job)) != last:
-                last = event
-                data = {name: getattr(job, name) for name in ExportEvent.model_fields}
-                yield f"id: {event}\nevent: status\ndata: {ExportEvent(**data).model_dump_json()}\n\n"
-            if job.status in ENDED or changes.closing or loop.time() > until:
-                return
-            if not await watch.wait(_HEARTBEAT_SECONDS):
-                yield ": heartbeat\n\n"
-            try:
-                job = await read()
-            except LedgerError:  # deleted meanwhile, or the ledger is away: the client asks again
-                return
-
-
-def _event_id(job: Job) -> str:
-    step = hashlib.sha256((job.progress_step or "").encode()).hexdigest()[:8]
-    return f"{job.attempt}-{job.status}-{job.progress_percent}-{step}"
 
 
 @router.post("/{export_id}/cancel", status_code=202, responses=responses(404, 409))
@@ -266,35 +220,6 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
             raise
 
     await service.run(delete)
-
-
-def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[MadeRequest]:
-    """Check a request as the sensor that claims it will, and return it for each format.
-
-    Raises:
-        Problem: it is invalid.
-    """
-    if reserved := sorted({*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"} & body.options.keys()):
-        message = f"{reserved[0]} is no option of a request; leave it out."
-        raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
-    named = {"preset": body.preset, "sort": body.sort}
-    options = body.options | {name: value for name, value in named.items() if value is not None}
-    asked = [
-        MadeRequest(
-            body.dataset,
-            format,
-            body.scope,
-            body.filters,
-            body.columns,
-            options,
-            caller.requested_by,
-            body.recipients,
-        )
-        for format in body.formats or [body.format or ""]
-    ]
-    for one in asked:
-        _check(service, caller, one, body)
-    return asked
 
 
 def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
@@ -332,92 +257,6 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
         )
         for one, key in zip(asked, keys, strict=True)
     ]
-
-
-def _check(service: Service, caller: Caller, asked: MadeRequest, body: ExportRequest) -> None:
-    datasets = caller.visible(service.datasets)
-    try:
-        with translate_source_errors():
-            check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
-        within_limit(partial(config_of, datasets[asked.dataset], asked))
-    except RequestError as error:
-        problems = [_placed(one, asked, body) for one in error.problems]
-        raise Problem(422, error.code, str(error), problems) from None
-
-
-async def resolve_scope(service: Service, caller: Caller, dataset: str, given: str | None) -> str | None:
-    """Return the id of the scope that the caller means by an id or a name.
-
-    Raises:
-        Problem: several scopes that the caller may see have this name.
-        SourceError: the scopes cannot be read.
-    """
-    if given is None:
-        return None
-
-    def find() -> str | None:
-        known = caller.visible(service.datasets).get(dataset)
-        return service.scope_id(known, given, caller.scopes)
-
-    try:
-        return await service.run(find)
-    except ScopeNameError as error:
-        problem = FieldProblem(("scope",), str(error))
-        raise Problem(422, "unknown_scope", str(error), [problem]) from None
-
-
-async def resolve_scope_of_any(
-    service: Service, caller: Caller, dataset: str | None, given: str | None
-) -> str | None:
-    """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
-
-    Raises:
-        Problem: several scopes have this name.
-        SourceUnavailableError: the scopes of a dataset that may have it cannot be read now.
-    """
-    if given is None or (caller.scopes is not None and given in caller.scopes):
-        return given
-
-    def is_known(one: Dataset) -> bool:
-        return given in service.scopes.of(one)
-
-    for one in await service.run(lambda: list(caller.visible(service.datasets).values())):
-        if not one.scoped or dataset not in (None, one.dataset):
-            continue
-        try:
-            scope = await resolve_scope(service, caller, one.dataset, given)
-            if scope != given or await service.run(is_known, one):
-                return scope
-        except SourceUnavailableError:  # the text may be a name there
-            raise
-        except SourceError:  # a dataset of another database
-            continue
-    return given
-
-
-@contextmanager
-def translate_source_errors() -> Iterator[None]:
-    """Turn errors of the application's database into answers."""
-    try:
-        yield
-    except SourceUnavailableError:
-        message = "The application's database does not answer; try again in a moment."
-        raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None
-    except SourceError as error:
-        _logger.error("%s", error)
-        message = "The application's database does not fit the dataset; the service's log says why."
-        raise Problem(503, "source_error", message) from None
-
-
-def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> FieldProblem:
-    """Return a problem with its place in the body, where an option may be a field of its own."""
-    first, *rest = problem.path or ("",)
-    path: tuple[str | int, ...] = (first, *rest)
-    if first == "format" and body.formats is not None:
-        path = ("formats", body.formats.index(asked.format))
-    elif first in asked.options and first not in ("preset", "sort"):
-        path = ("options", first, *rest)
-    return FieldProblem(path, problem.detail, problem.allowed)
 
 
 def _waits(prefer: str | None) -> int:

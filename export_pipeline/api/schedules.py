@@ -14,9 +14,9 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import Caller, ScheduleReader, ScheduleWriter, Services
-from export_pipeline.api.exports import resolve_scope, translate_source_errors
 from export_pipeline.api.models import Export
 from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.requests import resolve_scope, translate_source_errors
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.schedules import known_recipients, schedule_check

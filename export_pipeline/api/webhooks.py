@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.callers import Caller, Services, WebhookReader, WebhookWriter
-from export_pipeline.api.exports import resolve_scope_of_any, translate_source_errors
 from export_pipeline.api.problems import Problem, responses
+from export_pipeline.api.requests import resolve_scope_of_any, translate_source_errors
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.delivery.webhooks import endpoints
 from export_pipeline.delivery.webhooks.addresses import WebhookAddressError

@@ -1,0 +1,152 @@
+"""Checks of requests for exports, and the scopes that they may mean, for all routes that start exports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from export_pipeline.api.callers import Caller
+from export_pipeline.api.problems import Problem
+from export_pipeline.api.service import Service
+from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.options import FieldProblem
+from export_pipeline.datasets.request_body import ExportRequest
+from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.datasets.scopes import ScopeNameError
+from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRequest:
+    """A request that is not in the ledger yet."""
+
+    dataset: str
+    format: str
+    scope: str | None
+    filters: dict[str, Any]
+    columns: list[str] | None
+    options: dict[str, Any]
+    requested_by: str | None
+    recipients: list[str]
+
+
+def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[MadeRequest]:
+    """Check a request as the sensor that claims it will, and return it for each format.
+
+    Raises:
+        Problem: it is invalid.
+    """
+    if reserved := sorted({*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"} & body.options.keys()):
+        message = f"{reserved[0]} is no option of a request; leave it out."
+        raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
+    named = {"preset": body.preset, "sort": body.sort}
+    options = body.options | {name: value for name, value in named.items() if value is not None}
+    asked = [
+        MadeRequest(
+            body.dataset,
+            format,
+            body.scope,
+            body.filters,
+            body.columns,
+            options,
+            caller.requested_by,
+            body.recipients,
+        )
+        for format in body.formats or [body.format or ""]
+    ]
+    for one in asked:
+        _check(service, caller, one, body)
+    return asked
+
+
+def _check(service: Service, caller: Caller, asked: MadeRequest, body: ExportRequest) -> None:
+    datasets = caller.visible(service.datasets)
+    try:
+        with translate_source_errors():
+            check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
+        within_limit(partial(config_of, datasets[asked.dataset], asked))
+    except RequestError as error:
+        problems = [_placed(one, asked, body) for one in error.problems]
+        raise Problem(422, error.code, str(error), problems) from None
+
+
+def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> FieldProblem:
+    """Return a problem with its place in the body, where an option may be a field of its own."""
+    first, *rest = problem.path or ("",)
+    path: tuple[str | int, ...] = (first, *rest)
+    if first == "format" and body.formats is not None:
+        path = ("formats", body.formats.index(asked.format))
+    elif first in asked.options and first not in ("preset", "sort"):
+        path = ("options", first, *rest)
+    return FieldProblem(path, problem.detail, problem.allowed)
+
+
+async def resolve_scope(service: Service, caller: Caller, dataset: str, given: str | None) -> str | None:
+    """Return the id of the scope that the caller means by an id or a name.
+
+    Raises:
+        Problem: several scopes that the caller may see have this name.
+        SourceError: the scopes cannot be read.
+    """
+    if given is None:
+        return None
+
+    def find() -> str | None:
+        known = caller.visible(service.datasets).get(dataset)
+        return service.scope_id(known, given, caller.scopes)
+
+    try:
+        return await service.run(find)
+    except ScopeNameError as error:
+        problem = FieldProblem(("scope",), str(error))
+        raise Problem(422, "unknown_scope", str(error), [problem]) from None
+
+
+async def resolve_scope_of_any(
+    service: Service, caller: Caller, dataset: str | None, given: str | None
+) -> str | None:
+    """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
+
+    Raises:
+        Problem: several scopes have this name.
+        SourceUnavailableError: the scopes of a dataset that may have it cannot be read now.
+    """
+    if given is None or (caller.scopes is not None and given in caller.scopes):
+        return given
+
+    def is_known(one: Dataset) -> bool:
+        return given in service.scopes.of(one)
+
+    for one in await service.run(lambda: list(caller.visible(service.datasets).values())):
+        if not one.scoped or dataset not in (None, one.dataset):
+            continue
+        try:
+            scope = await resolve_scope(service, caller, one.dataset, given)
+            if scope != given or await service.run(is_known, one):
+                return scope
+        except SourceUnavailableError:  # the text may be a name there
+            raise
+        except SourceError:  # a dataset of another database
+            continue
+    return given
+
+
+@contextmanager
+def translate_source_errors() -> Iterator[None]:
+    """Turn errors of the application's database into answers."""
+    try:
+        yield
+    except SourceUnavailableError:
+        message = "The application's database does not answer; try again in a moment."
+        raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from None
+    except SourceError as error:
+        _logger.error("%s", error)
+        message = "The application's database does not fit the dataset; the service's log says why."
+        raise Problem(503, "source_error", message) from None

@@ -19,10 +19,13 @@ from export_pipeline.jobs import (
     IdempotencyError,
     LedgerError,
     LedgerUnavailableError,
+    NoLedgerError,
     RefusedError,
     UnknownJobError,
 )
+from export_pipeline.jobs.store_claim import StoreClaimError
 from export_pipeline.store import NotFoundError, StoreError, StoreUnavailableError
+from export_pipeline.store.manifest import ManifestError
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ CODES: dict[str, str] = {
     "not_ready": "The file is not there yet.",
     "expired": "The file has been removed, or its link is dead.",
     "legal_hold": "The export is under legal hold.",
+    "store_of_a_copy": "Another copy of the service's ledger may have the store, so nothing is removed.",
     "idempotency_conflict": "The idempotency key was used for another request.",
     "precondition_failed": "The resource has changed since it was read.",
     "precondition_required": "Say which state of the resource is meant, in If-Match.",
@@ -163,12 +167,24 @@ def translate(error: Exception) -> Problem:
             return Problem(409, "idempotency_conflict", str(error))
         case RefusedError():
             return Problem(409, "state_conflict", str(error))
-        case LedgerUnavailableError() | StoreUnavailableError():
+        case StoreClaimError():
+            _logger.error("%s", error)
+            return Problem(
+                409,
+                "store_of_a_copy",
+                "Nothing was removed: the service works on a copy of its ledger, or its ledger was restored "
+                "from a backup. `export-pipeline health` tells operators what to do; then delete the export "
+                "again.",
+            )
+        case NoLedgerError() | LedgerUnavailableError() | StoreUnavailableError():
             _logger.error("%s", error)
             message = "A part of the service is away; try again in a moment."
             return Problem(503, "unavailable", message, headers={"Retry-After": "5"})
         case NotFoundError():
             return Problem(410, "expired", "The file is no longer in the store; ask for it anew.")
+        case ManifestError():
+            _logger.error("%s", error)
+            return Problem(410, "expired", "The file in the store is damaged; ask for it anew.")
         case LedgerError() | StoreError():
             _logger.error("%s", error)
             return Problem(500, "internal", "The service cannot do this; its log says why.")

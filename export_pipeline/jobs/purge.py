@@ -323,18 +323,22 @@ class _Judge:
         return finding(FindingKind.STRAY) if requested and is_stray else None
 
     def _judge_part(self, file: FileStat) -> FileFinding | None:
-        """Return the finding about a part; None if a manifest lists it or an attempt may still do so."""
-        if self._is_listed(file.key) or self.now - file.modified < UNFINISHED_AFTER:
+        """Return the finding about a part; None if an export has it or an attempt may still list it."""
+        if self._is_of_export(file.key) or self.now - file.modified < UNFINISHED_AFTER:
             return None
         if self.own([file.key]):
             return FileFinding(FindingKind.INCOMPLETE, file.key, bytes=file.bytes)
         problem = "No manifest of this deployment and no request names it."
         return FileFinding(FindingKind.FOREIGN, file.key, bytes=file.bytes, problem=problem)
 
-    def _is_listed(self, part: str) -> bool:
-        with suppress(NotFoundError, ManifestError):
-            return part in read_manifest(self.store, whole_key(part)).part_keys(whole_key(part))
-        return False
+    def _is_of_export(self, part: str) -> bool:
+        """Return whether a manifest lists a part. Without a sound one, its job decides about all parts."""
+        if (whole := whole_key(part)) == part:
+            return False
+        try:
+            return part in read_manifest(self.store, whole).part_keys(whole)
+        except (NotFoundError, ManifestError):
+            return bool(self.known.owned([whole])) or self.known.is_held(whole)
 
     def own(self, keys: Collection[str]) -> set[str]:
         """Return the keys that this deployment writes, according to its ledger or a manifest."""
@@ -355,7 +359,7 @@ class _Judge:
         """Remove a file that is due; return the result, or None if a job has it or it was replaced."""
         key = file.key.removesuffix(MANIFEST_SUFFIX)
         try:
-            if self.known.owned([key]) or self.known.is_held(key) or self._is_listed(key):
+            if self.known.owned([key]) or self.known.is_held(key) or self._is_of_export(key):
                 return None
             if self.store.stat(file.key) != file:
                 return None

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
+from export_pipeline.store.keys import manifest_key
 from export_pipeline_tests.api.service import CONTENT, Running, start
 
 
@@ -201,6 +203,45 @@ def test_states_that_forbid_a_call_answer_409(service: Running, accounts: list[s
     service.ledger.hold(made, True)
     assert problem(client.delete(f"/v1/exports/{made}")) == (423, "legal_hold")
     assert service.store.exists(str(done.file_key))
+
+
+def test_a_copy_of_the_ledger_deletes_nothing(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])["id"]
+    key = str(service.complete(made).file_key)
+    claim = f"ledgers/{service.ledger.deployment()}.json"
+    service.store.put_bytes(b'{"ledger": "of another database"}', claim, media_type="application/json")
+    refused = client.delete(f"/v1/exports/{made}")
+    assert problem(refused) == (409, "store_of_a_copy")
+    assert "export-pipeline health" in refused.json()["detail"]
+    assert service.store.exists(key)
+    service.store.delete(claim)
+    assert client.delete(f"/v1/exports/{made}").status_code == 204
+
+
+def test_a_damaged_manifest_is_no_fault_of_the_service(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])["id"]
+    key = manifest_key(str(service.complete(made).file_key))
+    service.store.put_bytes(b"{ damaged", key, media_type="application/json")
+    for path in ("manifest", "parts"):
+        assert problem(client.get(f"/v1/exports/{made}/{path}")) == (410, "expired")
+
+
+def test_a_ledger_without_tables_is_away(service: Running, accounts: list[str]) -> None:
+    client = service.client()
+
+    def rename(old: str, new: str) -> None:
+        with service.ledger.engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+    rename("export_jobs", "away")
+    try:
+        answer = client.get("/v1/exports")
+    finally:
+        rename("away", "export_jobs")
+    assert problem(answer) == (503, "unavailable")
+    assert answer.headers["retry-after"]
 
 
 def test_an_expired_or_lost_file_is_gone(service: Running, accounts: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from export_pipeline.jobs import File, Job, Ledger, Status
 from export_pipeline.jobs.purge import FindingKind, purge, unpublish_own
 from export_pipeline.store.folder import FolderStore
+from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
 from export_pipeline.store.publish import publish
@@ -97,6 +98,26 @@ def test_parts_that_no_manifest_lists_are_removed_after_a_day(
     age(store, 1.5)
     assert set(findings(ledger, store)) == {(FindingKind.INCOMPLETE, key) for key in orphans}
     assert {file.key for file in store.list()} == listed
+
+
+@pytest.mark.parametrize("manifest", [b"{ damaged", None])
+@pytest.mark.parametrize("held", [False, True])
+def test_parts_stay_with_their_job_when_the_manifest_is_lost(
+    ledger: Ledger, store: FolderStore, tmp_path: Path, manifest: bytes | None, held: bool
+) -> None:
+    job = complete(ledger, store, tmp_path, NOW + timedelta(days=-1 if held else 1))
+    ledger.hold(job.id, held)
+    parts = {file.key for file in store.list() if ".parts/" in file.key}
+    store.delete(manifest_key(str(job.file_key)))
+    if manifest is not None:
+        store.put_bytes(manifest, manifest_key(str(job.file_key)), media_type="application/json")
+    age(store, 30)
+    assert (FindingKind.LOST, job.file_key) in findings(ledger, store)
+    assert parts <= {file.key for file in store.list()}
+    ledger.hold(job.id, False)
+    ledger.delete(job.id, lambda key: unpublish_own(ledger, store, key))
+    assert {what for what, _ in findings(ledger, store)} == {FindingKind.INCOMPLETE}
+    assert list(store.list()) == []
 
 
 def test_parts_of_others_are_kept(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:

@@ -183,11 +183,21 @@ async def hand_out(
         return Response(headers=headers | more, media_type=format.media_type)
     assert isinstance(store, FolderStore)
     path = await service.run(store.path, key)
-    if not _begins_beyond(request, size):
-        await record()
-    if not _is_range(request.headers.get("range", "")):  # is ignored (RFC 9110, 14.2)
+    facts = await service.run(path.stat)
+    answer = FileResponse(path, headers=headers, media_type=format.media_type, stat_result=facts)
+    ranges = _ranges(request.headers.get("range", ""), facts.st_size)
+    if request.headers.get("if-range", answer.headers["etag"]) not in (
+        answer.headers["etag"],
+        answer.headers["last-modified"],
+    ):
+        ranges = []
+    if any(start >= facts.st_size for start in ranges):
+        beyond = {"Content-Range": f"bytes */{facts.st_size}", "Cache-Control": "no-store"}
+        return Response(status_code=416, headers=beyond)
+    await record()
+    if not ranges:  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
-    return FileResponse(path, headers=headers, media_type=format.media_type)
+    return answer
 
 
 def _zip(store: Store, key: str, manifest: Manifest, name: str, request: Request) -> Response:
@@ -249,17 +259,14 @@ _RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
 _RANGES = re.compile(rf"bytes={_RANGE}(\s*,\s*{_RANGE})*", re.ASCII)
 
 
-def _is_range(text: str) -> bool:
-    """Return whether the text names ranges of bytes, each with its end after its start."""
+def _ranges(text: str, size: int) -> list[int]:
+    """Return where the ranges of bytes begin that a header names; none if one is malformed."""
     if _RANGES.fullmatch(text) is None:
-        return False
-    return all(int(start) <= int(end) for start, end in re.findall(r"(\d+)-(\d+)", text))
-
-
-def _begins_beyond(request: Request, size: int) -> bool:
-    """Return whether the one range that is asked for begins beyond the end, so that no byte is sent."""
-    start = re.fullmatch(r"bytes=(\d{1,18})-\d{0,18}", request.headers.get("range", ""), re.ASCII)
-    return start is not None and int(start[1]) >= size and "if-range" not in request.headers
+        return []
+    named = re.findall(r"(\d*)-(\d*)", text)
+    if any(start and end and int(start) > int(end) for start, end in named):
+        return []
+    return [int(start) if start else max(size - int(end), 0) for start, end in named]
 
 
 def _tags(text: str) -> list[str]:

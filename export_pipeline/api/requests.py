@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from export_pipeline.api.callers import Caller
 from export_pipeline.api.problems import Problem
 from export_pipeline.api.service import Service
-from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
-from export_pipeline.datasets.scopes import ScopeNameError
+from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
 from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 _logger = logging.getLogger(__name__)
+_Scope = TypeVar("_Scope", str, str | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,7 @@ async def resolve_scope(service: Service, caller: Caller, dataset: str, given: s
         known = caller.visible(service.datasets).get(dataset)
         return service.scope_id(known, given, caller.scopes)
 
-    try:
-        return await service.run(find)
-    except ScopeNameError as error:
-        problem = FieldProblem(("scope",), str(error))
-        raise Problem(422, "unknown_scope", str(error), [problem]) from None
+    return await _translated(service, find)
 
 
 async def resolve_scope_of_any(
@@ -115,27 +111,27 @@ async def resolve_scope_of_any(
     """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
 
     Raises:
-        Problem: several scopes have this name.
+        Problem: the name is that of several scopes.
         SourceUnavailableError: the scopes of a dataset that may have it cannot be read now.
     """
-    if given is None or (caller.scopes is not None and given in caller.scopes):
-        return given
+    if given is None:
+        return None
 
-    def is_known(one: Dataset) -> bool:
-        return given in service.scopes.of(one)
+    def find() -> str:
+        visible = caller.visible(service.datasets).values()
+        asked = [one for one in visible if dataset in (None, one.dataset)]
+        return find_scope_of_any(asked, service.scopes.of, given, caller.scopes)
 
-    for one in await service.run(lambda: list(caller.visible(service.datasets).values())):
-        if not one.scoped or dataset not in (None, one.dataset):
-            continue
-        try:
-            scope = await resolve_scope(service, caller, one.dataset, given)
-            if scope != given or await service.run(is_known, one):
-                return scope
-        except SourceUnavailableError:  # the text may be a name there
-            raise
-        except SourceError:  # a dataset of another database
-            continue
-    return given
+    return await _translated(service, find)
+
+
+async def _translated(service: Service, find: Callable[[], _Scope]) -> _Scope:
+    """Run a search for a scope, whose mistakes are those of the request."""
+    try:
+        return await service.run(find)
+    except ScopeNameError as error:
+        problem = FieldProblem(("scope",), str(error))
+        raise Problem(422, "unknown_scope", str(error), [problem]) from None
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.cli.console import UserError
@@ -103,13 +104,16 @@ def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple
     known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
     if given is None:
         raise UserError(f"Say whose rows, with --scope; {known}")
-    scope = _meant(there, given)
-    if scope not in there:
-        raise UserError(f"{dataset.dataset} has no scope {given!r}; {known}")
-    from export_pipeline.datasets.scopes import scope_key
+    from export_pipeline.datasets import scopes
 
     try:
-        scope_key(scope)
+        scope = scopes.find_scope(there, given)
+    except scopes.ScopeNameError as error:
+        raise UserError(str(error)) from None
+    if scope not in there:
+        raise UserError(f"{dataset.dataset} has no scope {given!r}; {known}")
+    try:
+        scopes.scope_key(scope)
     except ValueError as error:
         raise UserError(f"The scope {scope!r} {error}.") from None
     return scope, there[scope] if dataset.labels_scopes else None
@@ -134,35 +138,19 @@ def scope_id(
     Raises:
         UserError: several scopes have this name, or the scopes cannot be read.
     """
-    from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
+    from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
+    from export_pipeline.sources.snapshot import SourceUnavailableError
 
     if given is None:
         return None
-    there: dict[str, str] = {}
-    unread: SourceUnavailableError | None = None
-    for dataset in datasets:
-        if dataset.scoped:
-            try:
-                there |= scopes_of(settings, dataset)
-            except SourceUnavailableError as error:  # then only ids are known
-                unread = error
-            except SourceError:  # a dataset of another database
-                continue
-            if given in there:
-                break
-    meant = _meant(there if seen is None else {id: there[id] for id in seen if id in there}, given)
-    if stored and unread is not None and meant not in there:
-        raise UserError(f"{given!r} may be an id or a name, and the scopes cannot be read: {unread}")
-    return meant
-
-
-def _meant(scopes: Mapping[str, str], given: str) -> str:
-    from export_pipeline.datasets.scopes import ScopeNameError, find_scope
-
     try:
-        return find_scope(scopes, given)
+        return find_scope_of_any(datasets, partial(scopes_of, settings), given, seen)
     except ScopeNameError as error:
         raise UserError(str(error)) from None
+    except SourceUnavailableError as error:
+        if not stored:
+            return given
+        raise UserError(f"{given!r} may be an id or a name, and the scopes cannot be read: {error}") from None
 
 
 def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:

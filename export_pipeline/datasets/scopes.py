@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
@@ -119,8 +119,61 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
     Raises:
         ScopeNameError: several scopes have this name.
     """
-    if given in scopes:
+    matches = _matches(scopes, given)
+    if len(matches) > 1:
+        raise _ambiguous(given, matches)
+    return matches[0] if matches else given
+
+
+def find_scope_of_any(
+    datasets: Iterable[Dataset],
+    read: Callable[[Dataset], Mapping[str, str]],
+    given: str,
+    seen: Collection[str | None] | None = None,
+) -> str:
+    """Return the id of the scope that is meant by an id or a name in any of several datasets.
+
+    A text that none of them knows is returned unchanged: the scope may be gone, its exports still be listed.
+
+    Args:
+        read: Returns the scopes of a dataset, names by id.
+        seen: Scopes that the caller may see; None for all. Names of others are not looked at.
+
+    Raises:
+        ScopeNameError: the name is that of several scopes, in one dataset or in different ones.
+        SourceUnavailableError: scopes cannot be read now, and the text is no known id.
+    """
+    if seen is not None and given in seen:
         return given
+    matches: dict[str, str] = {}
+    unread: SourceUnavailableError | None = None
+    for dataset in datasets:
+        if not dataset.scoped:
+            continue
+        try:
+            scopes = read(dataset)
+        except SourceUnavailableError as error:
+            unread = error
+            continue
+        except SourceError:  # a dataset of another database
+            continue
+        if given in scopes and seen is None:
+            return given
+        if seen is not None:
+            scopes = {id: scopes[id] for id in seen if id is not None and id in scopes}
+        for id in _matches(scopes, given):
+            matches.setdefault(id, f"{id} ({dataset.dataset})")
+    if unread is not None:
+        raise unread
+    if len(matches) > 1:
+        raise _ambiguous(given, list(matches.values()))
+    return next(iter(matches), given)
+
+
+def _matches(scopes: Mapping[str, str], given: str) -> list[str]:
+    """Return the ids of the scopes that may be meant by an id, a name, or both as Dagster shows them."""
+    if given in scopes:
+        return [given]
     exact = [id for id, name in scopes.items() if name == given]
     id = scope_of_key(given)
     # A partition keeps the first name of its scope; only a long id cannot be meant by accident.
@@ -129,18 +182,19 @@ def find_scope(scopes: Mapping[str, str], given: str) -> str:
         and id in scopes
         and (len(id) >= _LONG_ID or label_of_key(given) in (None, _label(scopes[id])))
     ):
-        return id
+        return [id]
     if _looks_like_id(given, scopes):
-        return given
+        return []
     folded = _fold(given)
-    matches = exact or [id for id, name in scopes.items() if _fold(name) == folded]
-    if len(matches) > 1:
-        ids = ", ".join(matches[:_MAX_LISTED])
-        more = f" and {len(matches) - _MAX_LISTED:,} more" if len(matches) > _MAX_LISTED else ""
-        raise ScopeNameError(
-            f"{len(matches):,} scopes are called {given!r}; give one of the ids {ids}{more}."
-        )
-    return matches[0] if matches else given
+    return exact or [id for id, name in scopes.items() if _fold(name) == folded]
+
+
+def _ambiguous(given: str, choices: Sequence[str]) -> ScopeNameError:
+    listed = ", ".join(choices[:_MAX_LISTED])
+    more = f" and {len(choices) - _MAX_LISTED:,} more" if len(choices) > _MAX_LISTED else ""
+    return ScopeNameError(
+        f"{len(choices):,} scopes are called {given!r}; give one of the ids {listed}{more}."
+    )
 
 
 def look_up_scope(source: ScopeReader, dataset: Dataset, given: str) -> tuple[str, str | None]:

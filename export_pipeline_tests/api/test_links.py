@@ -155,7 +155,18 @@ def test_only_an_answer_with_bytes_is_a_use(
     head = httpx.head(url)
     assert (head.status_code, int(head.headers["content-length"])) == (200, len(CONTENT))
     assert httpx.get(url, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
-    assert httpx.get(url, headers={"Range": "bytes=9999-"}).status_code == 416
+    etag = head.headers["etag"]
+    for refused in (
+        "bytes=9999-",
+        "bytes=9999-10000",
+        "bytes=0-1,9999-",
+        "bytes=-0",
+        f"bytes={len(CONTENT)}-",
+    ):
+        for more in ({}, {"If-Range": etag}):
+            answer = httpx.get(url, headers={"Range": refused, **more})
+            assert (answer.status_code, answer.content) == (416, b"")
+            assert answer.headers["content-range"] == f"bytes */{len(CONTENT)}"
     with monkeypatch.context() as away:
         away.setattr(service.store, "stat", _is_away)
         assert problem(httpx.get(url)) == (503, "unavailable")

@@ -1,16 +1,22 @@
 """Partition keys of scopes: names for people, ids for the machine."""
 
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from export_pipeline.datasets.scopes import (
     MAX_KEY_BYTES,
     ScopeNameError,
     find_scope,
+    find_scope_of_any,
     label_of_key,
     labelled_ending,
     scope_key,
     scope_of_key,
 )
+from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 ODD_SCOPES = [
     "a|b", "|", "a|2026-01-01", "100%", "%7C", "a...b", "....", "a\nb", "\t", "\r\n", "\x00", "\x7f", "a\u2028b", "\x85",
@@ -87,3 +93,40 @@ def test_a_name_never_means_the_rows_of_another_scope() -> None:
     assert find_scope({uuid: "Corner shop"}, f"Its first name ({uuid})") == uuid
     assert find_scope({uuid: gone}, gone) == gone
     assert find_scope({"acme": "1001"}, "1001") == "acme"
+
+
+def find_in(known: Mapping[str, Any], given: str, seen: list[str] | None = None) -> str:
+    """Find a scope in datasets whose scopes are these, or cannot be read."""
+    datasets: list[Any] = [SimpleNamespace(dataset=name, scoped=True) for name in known]
+
+    def read(dataset: Any) -> Mapping[str, str]:
+        if isinstance(scopes := known[dataset.dataset], Exception):
+            raise scopes
+        return dict(scopes)
+
+    return find_scope_of_any([*datasets, SimpleNamespace(scoped=False)], read, given, seen)
+
+
+def test_a_scope_is_found_in_any_dataset_unless_its_name_is_that_of_several() -> None:
+    known = {"records": {"11": "Acme", "12": "Shop"}, "plans": {"aa": "ACME", "12": "Shop"}}
+    assert find_in(known, "shop") == "12"  # one scope of two datasets
+    assert find_in(known, "aa") == "aa"
+    assert find_in(known, "nobody") == "nobody"
+    with pytest.raises(
+        ScopeNameError, match=r"2 scopes .*'acme'; give one of the ids 11 \(records\), aa \(plans\)\."
+    ):
+        find_in(known, "acme")
+    assert find_in(known, "acme", seen=["aa"]) == "aa"
+    assert find_in(known, "11", seen=["aa"]) == "11"
+    twins = {"records": {"1": "Twins", "2": "Twins"}, "plans": {"3": "Twins"}}
+    with pytest.raises(ScopeNameError, match=r"3 scopes .* 1 \(records\), 2 \(records\), 3 \(plans\)"):
+        find_in(twins, "Twins")
+
+
+def test_a_name_may_be_that_of_a_dataset_that_cannot_be_read_now() -> None:
+    away = SourceUnavailableError("The source database cannot be reached.")
+    known = {"records": {"11": "Acme"}, "plans": away}
+    assert find_in(known, "11") == "11"
+    with pytest.raises(SourceUnavailableError):
+        find_in(known, "Acme")
+    assert find_in({"records": {"11": "Acme"}, "plans": SourceError("It lacks a table.")}, "Acme") == "11"

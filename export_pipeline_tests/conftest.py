@@ -3,6 +3,7 @@ import os
 import signal
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -35,6 +36,13 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in os.environ:
             if name.startswith(("EXPORT_", "DAGSTER_")) and not name.startswith("EXPORT_TEST_"):
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_environment_of_other_tests() -> Iterator[None]:
+    """Commands that a test runs in this process set DAGSTER_HOME, and each process of a later test gets it."""
+    with mock.patch.dict(os.environ):
         yield
 
 

@@ -230,8 +230,10 @@ def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_a
         return done
 
     monkeypatch.setattr(io_managers, "publish", overtaken)
-    assert not work(deployment, job).success
-    assert verify_file(deployment.store, str(ledger.get(job.id).file_key)) == []
+    result = work(deployment, job)
+    failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    assert not result.success
+    assert verify_file(deployment.store, str(ledger.get(job.id).file_key)) == [], failures
 
 
 def test_the_log_counts_a_table_in_rows_and_an_upload_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

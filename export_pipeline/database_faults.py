@@ -5,7 +5,9 @@ Messages are not matched: their language depends on the server, their wording on
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from contextlib import suppress
 from enum import StrEnum, auto
 from typing import Any
 
@@ -89,6 +91,7 @@ _MYSQL = {
     **dict.fromkeys((1054, 1146), Fault.MISSING),
     **dict.fromkeys((1366, 3854), Fault.CHARACTER),
 }
+_MISSING = re.compile("no such table|no such column|table .* has no column named ")
 _CLIENT_CLASSES = ("OperationalError", "InterfaceError")
 
 
@@ -97,7 +100,7 @@ def classify_fault(error: BaseException) -> Fault:
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         # SQLite has no specific code for these errors, and its messages are always in English.
-        if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
+        if code == sqlite3.SQLITE_ERROR and _MISSING.match(str(error)):
             return Fault.MISSING
         if code == sqlite3.SQLITE_ERROR and str(error).startswith("too many columns"):
             return Fault.TOO_WIDE
@@ -117,17 +120,88 @@ def classify_fault(error: BaseException) -> Fault:
     return Fault.LOST if is_clients and number is None else Fault.OTHER
 
 
-def quotes_data(error: BaseException) -> bool:
-    """Return whether the message of an error may quote a value of a row, which may be personal."""
+def shown_message(error: BaseException) -> str | None:
+    """Return a database's own message if it quotes no value of a row; None if it may, as it may be personal.
+
+    Servers put names into their messages about connections, rights, syntax and missing tables, but values
+    into those about data. Functions, triggers and foreign tables raise any text. So only known classes are
+    shown.
+    """
+    text = " ".join(str(error).split())
     if isinstance(error, sqlite3.Error):
-        return str(error).startswith("Could not decode to UTF-8")
-    number = _number(error)
-    if number is not None:
-        return number in _MYSQL_DATA
-    return str(sqlstate_of(error) or "")[:2] in ("22", "23")  # data exceptions, violated constraints
+        return _shown_by_sqlite(error, text)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return text
+    if (number := _number(error)) is not None:
+        is_shown = number in _MYSQL_SHOWN or 2000 <= number < 3000  # the client's own
+        return " ".join(str(error.args[1]).split()) if is_shown and len(error.args) > 1 else None
+    if (state := sqlstate_of(error)) is not None:
+        primary, hint, context = _diagnostics(error)
+        if state[:2] not in _SHOWN or (context and state[:2] != "23") or not primary:
+            return None  # a context names a function, which may have raised any text
+        return None if state == "42601" and _has_literal(primary) else f"{primary} {hint}".strip()
+    is_clients = classify_fault(error) is Fault.LOST or type(error).__name__ == "NotSupportedError"
+    return text.partition(" Query was: ")[0] if is_clients else None
 
 
-_MYSQL_DATA = {1292, 1366, 1367, 1411, 1525, 1690}
+def hide_values(error: BaseException) -> None:
+    """Replace the message of an error of a database or of Arrow if it may quote a value of a row."""
+    if type(error).__module__.partition(".")[0] in _DRIVERS and shown_message(error) is None:
+        error.args = (f"{code_of(error)}: the message may quote a value, and is not shown",)
+
+
+_DRIVERS = ("sqlite3", "psycopg2", "adbc_driver_manager", "pymysql", "MySQLdb", "mysql", "mariadb", "pyarrow")
+_SHOWN = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "72")
+"""Classes of SQLSTATEs. The details of violated constraints quote values, their primary messages do not; only
+triggers of the ledger raise them with texts of their own, which are fixed."""
+_MYSQL_SHOWN = {
+    *(_MYSQL.keys() - {1366}),  # 1366: Incorrect string value
+    *(1049, 1052, 1055, 1109, 1222, 1242, 1267, 1270, 1271, 1305, 1356, 1370, 1449),
+}
+_SQLITE_SHOWN = (
+    "no such ", "ambiguous column name", "too many ", "wrong number of arguments", "misuse of ", "table ",
+    "duplicate column name", "incomplete input", "integer overflow", "malformed JSON", "near ", "cannot ",
+)  # fmt: skip
+
+
+def _shown_by_sqlite(error: sqlite3.Error, text: str) -> str | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # found by Python's module
+        undecoded = text.partition(" with text ")[0] if text.startswith("Could not decode") else None
+        return text if text.startswith("Cannot operate on ") else undecoded
+    if code == sqlite3.SQLITE_ERROR and (not text.startswith(_SQLITE_SHOWN) or _has_literal(text)):
+        return None
+    return text
+
+
+def _has_literal(text: str) -> bool:
+    """Return whether a message about syntax quotes more than one word of the query."""
+    return re.search(r'"(?!\w+")', re.sub(r'"\w+"', "", text)) is not None
+
+
+def _diagnostics(error: Any) -> tuple[str, str, str]:
+    """Return PostgreSQL's primary message, hint and context; empty strings for what there is not."""
+    names = ("MESSAGE_PRIMARY", "MESSAGE_HINT", "CONTEXT")
+    if (diag := getattr(error, "diag", None)) is not None:
+        values = [getattr(diag, name.lower(), None) or "" for name in names]
+    else:
+        details = {bytes(key): value for key, value in getattr(error, "details", None) or ()}
+        values = [details.get(f"PG_DIAG_{name}".encode(), b"").decode("utf-8", "replace") for name in names]
+    primary, hint, context = (" ".join(value.split()) for value in values)
+    return primary, f"HINT: {hint}" if hint else "", context
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code by which an error can be looked up, with its name if that is known."""
+    if (number := _number(error)) is not None:
+        return f"error {number}"
+    if (state := sqlstate_of(error)) is not None:
+        from psycopg2 import errorcodes  # type: ignore[import-untyped]
+
+        with suppress(KeyError):
+            return f"{errorcodes.lookup(state).lower().replace('_', ' ')} (SQLSTATE {state})"
+        return f"SQLSTATE {state}"
+    return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
 def sqlstate_of(error: BaseException) -> str | None:

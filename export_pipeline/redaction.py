@@ -1,4 +1,4 @@
-"""Hides credentials in messages: drivers repeat parts of the connection URL in their errors."""
+"""Hides credentials and values of rows in messages: drivers repeat both in their errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
+
+from export_pipeline.database_faults import hide_values
 
 _HIDDEN = "***"
 _LEAST_LENGTH = 4  # a shorter secret occurs in too many words to be replaced everywhere
@@ -36,7 +38,10 @@ def hide_credentials(text: str) -> str:
 
 
 def hide_in_error(error: BaseException) -> None:
-    """Hide credentials in the messages of an error and of those that led to it. Tracebacks show them all."""
+    """Hide credentials and quoted values in the messages of an error and of those that led to it.
+
+    Tracebacks show them all.
+    """
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -44,13 +49,14 @@ def hide_in_error(error: BaseException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
+        hide_values(one)
         one.args = tuple(hide_credentials(value) if isinstance(value, str) else value for value in one.args)
         left += [one.__cause__, one.__context__]
 
 
 @contextmanager
 def redacted_errors() -> Iterator[None]:
-    """Hide credentials in an error that leaves the block. Dagster writes its traceback into its database."""
+    """Hide credentials and quoted values in an error that leaves the block: Dagster keeps its traceback."""
     try:
         yield
     except BaseException as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+import export_pipeline
 from export_pipeline.database_url import dagster_url
 from export_pipeline.jobs import Ledger, LedgerError, migrate
 from export_pipeline.redaction import hide_credentials, remember_credentials
@@ -158,3 +160,11 @@ def test_settings_do_not_repeat_what_they_refuse(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(SettingsError, match="takes no user and no password") as refused:
                 load_settings()
             assert_hidden(str(refused.value))
+
+
+def test_no_engine_shows_the_parameters_of_a_statement() -> None:
+    """SQLAlchemy puts them into its errors, which logs keep."""
+    for file in Path(str(export_pipeline.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("create_engine"):
+                assert "hide_parameters=True" in ast.unparse(node), file

@@ -77,9 +77,9 @@ def test_both_drivers_of_postgresql_tell_the_sqlstate(raising: str, state: str, 
     with pytest.raises(SourceError) as caught, open_snapshot(raising) as snapshot:
         snapshot.rows(sa.select(sa.literal_column(f"fail('{state}')")), [NUMBER])
     assert isinstance(caught.value, SourceUnavailableError) is (fault in (Fault.LOST, Fault.BUSY))
-    driver: Any = caught.value.__cause__
+    driver: Any = caught.value.__context__
     while not isinstance(driver, adbc_driver_manager.Error):
-        driver = driver.__cause__
+        driver = driver.__context__
     assert classify_fault(driver) is fault
 
     engine = open_engine(raising)

@@ -24,6 +24,7 @@ from export_pipeline.jobs import (
     UnknownJobError,
 )
 from export_pipeline.jobs.store_claim import StoreClaimError
+from export_pipeline.redaction import hide_in_error
 from export_pipeline.store import NotFoundError, StoreError, StoreUnavailableError
 from export_pipeline.store.manifest import ManifestError
 
@@ -188,6 +189,7 @@ def translate(error: Exception) -> Problem:
         case LedgerError() | StoreError():
             _logger.error("%s", error)
             return Problem(500, "internal", "The service cannot do this; its log says why.")
+    hide_in_error(error)
     _logger.exception("An unforeseen error", exc_info=error)
     return Problem(500, "internal", "The service cannot do this; its log says why.")
 

@@ -119,7 +119,7 @@ def is_sample(url: str) -> bool:
 def _fill(settings: Settings, database: Path, measurements: int) -> None:
     """Recreate the sample database, with the tables of requests."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(openable(parse_database_url(settings.source_url)))
+    engine = sa.create_engine(openable(parse_database_url(settings.source_url)), hide_parameters=True)
     takeoff.fill(engine, [*takeoff.SAMPLES, *([takeoff.sized(measurements)] if measurements else [])])
     for application in (archive, bookkeeping, ecology, property_services):
         application.fill(engine)

@@ -79,8 +79,8 @@ class Expression:
         env = Env(rows, {name: columns[name] for name in self.names})
         try:
             return convert(self._node.run(env), self.type, target), env.counted
-        except pa.ArrowInvalid as error:
-            raise ComputeError(str(error)) from error
+        except pa.ArrowInvalid:  # its message may quote a cell
+            raise ComputeError("a cell overflows, or does not fit its type") from None
 
 
 def compile_expression(text: str, columns: Mapping[str, Type]) -> Expression:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from export_pipeline.database_faults import Fault, classify_fault
+from export_pipeline.database_faults import Fault, classify_fault, code_of, shown_message
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError, NoLedgerError
 from export_pipeline.jobs.texts import parse_json
@@ -50,6 +50,7 @@ def open_engine(url: str, connections: int = 2) -> sa.Engine:
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_size=connections,
+            hide_parameters=True,
             json_deserializer=parse_json,
         )
     if backend == "sqlite":
@@ -72,7 +73,11 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         raise NoLedgerError("EXPORT_JOBS_URL must name a file, e.g. sqlite:////path/to/file.db")
     waiting = {"timeout": WAIT_SECONDS}
     engine = sa.create_engine(
-        openable(url), poolclass=sa.NullPool, connect_args=waiting, json_deserializer=parse_json
+        openable(url),
+        poolclass=sa.NullPool,
+        connect_args=waiting,
+        json_deserializer=parse_json,
+        hide_parameters=True,
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -114,9 +119,9 @@ def transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
             with connection.begin():
                 yield connection
     except sa.exc.DBAPIError as error:
-        raise _translate_error(error, engine.url) from error
+        raise _translate_error(error, engine.url) from None
     except sa.exc.StatementError as error:
-        raise LedgerError(f"A value cannot be kept in the ledger: {error.orig}") from error
+        raise LedgerError(f"A value cannot be kept in the ledger: {error.orig}") from None
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
@@ -125,8 +130,14 @@ def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
     return insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
+def explain_refusal(error: sa.exc.DBAPIError) -> str:
+    """Return why the database refuses a statement, without values, as the message is kept in logs."""
+    cause = error.orig or error
+    return shown_message(cause) or f"{code_of(cause)}; the log of the database may have the message"
+
+
 def _translate_error(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:
-    reason = str(error.orig).strip().partition("\n")[0]
+    reason = explain_refusal(error)
     where = url.render_as_string(hide_password=True)
     fault = Fault.LOST if error.connection_invalidated else classify_fault(error.orig or error)
     if fault is Fault.MISSING:

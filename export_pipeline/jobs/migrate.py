@@ -83,12 +83,12 @@ def enable_wal(engine: sa.Engine) -> None:
     except sa.exc.OperationalError as error:
         folder = Path(str(engine.url.database)).parent
         why = error.orig if folder.is_dir() else f"there is no folder {folder}"
-        raise LedgerUnavailableError(f"{engine.url.database} cannot be opened: {why}.") from error
+        raise LedgerUnavailableError(f"{engine.url.database} cannot be opened: {why}.") from None
     except sqlite3.OperationalError as error:
-        raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from error
+        raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from None
     except (sqlite3.DatabaseError, sa.exc.DatabaseError) as error:
         why = getattr(error, "orig", error)
-        raise LedgerError(f"{engine.url.database} is no sound SQLite file: {why}.") from error
+        raise LedgerError(f"{engine.url.database} is no sound SQLite file: {why}.") from None
 
 
 def _switch(raw: Any) -> None:

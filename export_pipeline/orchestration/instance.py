@@ -64,7 +64,9 @@ def _must_connect(url: str) -> None:
     import sqlalchemy as sa
 
     try:
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
+        engine = sa.create_engine(
+            url, poolclass=sa.NullPool, connect_args={"connect_timeout": 10}, hide_parameters=True
+        )
         engine.connect().close()
     except sa.exc.SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", error)).split())

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.database import transaction
+from export_pipeline.jobs.database import explain_refusal, transaction
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
@@ -200,7 +200,9 @@ def _ask(
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated or not isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError)):
             raise
-        set_inactive(connection, schedule_id, f"the ledger refuses its requests: {error.orig}", now)
+        set_inactive(
+            connection, schedule_id, f"the ledger refuses its requests: {explain_refusal(error)}", now
+        )
         return []
     if requests:
         known["last_run"] = requests[-1].scheduled_for

@@ -39,11 +39,21 @@ def ignore(reason: str, column: str, cells: int) -> None:
     """Do nothing: a `Damaged` for reads whose rows are not exported."""
 
 
+class MisfitError(ValueError):
+    """Raised when a column holds a value that does not fit its declared type; it is not quoted."""
+
+    def __init__(self, column: Column) -> None:
+        name = str(column.kind)
+        if pa.types.is_decimal(column.arrow_type):
+            name += f"({column.arrow_type.precision},{column.arrow_type.scale})"
+        super().__init__(f"column {column.name!r} holds a value that is no {name}")
+
+
 def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged = ignore) -> pa.RecordBatch:
     """Convert a driver's batch to the declared types, field by field in order.
 
     Raises:
-        pa.ArrowException: A cell does not fit, e.g. a number with more digits than its decimal type.
+        MisfitError: A cell does not fit, e.g. a number with more digits than its decimal type.
     """
     arrays = []
     for index, column in enumerate(columns):
@@ -52,8 +62,8 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
             made, reason = _convert(cells, column)
             if column.has_special:  # other columns must not exceed the declared digits
                 to_finite_decimals(made, replace(column, has_special=False).arrow_type)
-        except pa.ArrowException as error:
-            raise pa.ArrowInvalid(explain_misfit(column, error)) from shown_cause(column, error)
+        except pa.ArrowException:
+            raise MisfitError(column) from None
         if made.null_count > cells.null_count:
             damaged(reason, column.name, made.null_count - cells.null_count)
         if column.has_special:
@@ -62,20 +72,6 @@ def to_kind(batch: pa.RecordBatch, columns: Sequence[Column], damaged: Damaged =
             damaged(ROUNDED, column.name, rounded)
         arrays.append(made)
     return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
-
-
-def explain_misfit(column: Column, error: Exception) -> str:
-    """Return the message for a column whose values do not fit its declared type."""
-    name = str(column.kind)
-    if pa.types.is_decimal(column.arrow_type):
-        name += f"({column.arrow_type.precision},{column.arrow_type.scale})"
-    cause = shown_cause(column, error)
-    return f"column {column.name!r} holds a value that is no {name}: {cause or 'it is not shown'}"
-
-
-def shown_cause(column: Column, error: Exception) -> Exception | None:
-    """Return an error that quotes a cell; None if only some people may see the cell."""
-    return None if column.personal or column.guarded else error
 
 
 def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from export_pipeline.database_faults import Fault, classify_fault, quotes_data, sqlstate_of
+from export_pipeline.database_faults import Fault, classify_fault, code_of, shown_message, sqlstate_of
 from export_pipeline.database_url import sqlite_file
+from export_pipeline.sources.arrow_types import MisfitError
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 
@@ -20,9 +21,9 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise describe_error(error.orig or error) from error
+        raise describe_error(error.orig or error) from None
     except sqlite3.Error as error:
-        raise describe_error(error) from error
+        raise describe_error(error) from None
 
 
 class UnknownCharacterError(SourceError):
@@ -58,7 +59,7 @@ def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceErr
     fault = classify_fault(error)
     if url is not None and "password authentication" in text:
         fault = Fault.CREDENTIALS  # libpq gives no SQLSTATE for a refused connection
-    advice = _ADVICE.get(fault, "Reading the source database failed.")
+    advice = _advice(error, fault)
     if fault is Fault.LOST:
         advice = f"The source database cannot be reached: {_why_not(text.lower(), url)}."
     elif fault is Fault.DENIED and "row-level security" in text:
@@ -69,21 +70,40 @@ def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceErr
 
 def _without_values(error: BaseException) -> str:
     """Return an error's text without values of rows and without the query, as it is kept longer than rows."""
-    if not quotes_data(error):
-        text = " ".join(str(error).split()).partition(" Query was: ")[0]
-        return _EXCERPT.sub("", text)
-    if isinstance(error, sqlite3.Error):
-        return f"{str(error).partition(' with text ')[0]}; {_NOT_SHOWN}"
-    is_numbered = len(error.args) > 1  # by MySQL
-    words, code = (error.args[1], error.args[0]) if is_numbered else (str(error), sqlstate_of(error))
-    shown = _QUOTE.split(str(words).partition("\n")[0])[0].strip().rstrip(":")
-    return f"{shown} … ({code}); {_NOT_SHOWN}"
+    text = str(error) if isinstance(error, MisfitError) else shown_message(error)
+    if text is not None:
+        return text
+    is_servers = sqlstate_of(error) is not None or code_of(error).startswith("error ")
+    where = "; the server's log may have it, and a client of the database shows it" if is_servers else ""
+    return f"{code_of(error)}. The message may quote a value, and is not shown{where}."
 
 
-_NOT_SHOWN = "the value is not shown, the database's own log may have it."
-_QUOTE = re.compile("[\"'`«»„“”‘’]")
-_EXCERPT = re.compile(r" \w+ \d+: .* \^(?= |$)")
-"""The line of a query at fault, as in "LINE 1: SELECT … ^"; its first word is in the server's language."""
+def _advice(error: BaseException, fault: Fault) -> str:
+    if fault in _ADVICE:
+        return _ADVICE[fault]
+    code = sqlstate_of(error) or code_of(error)
+    for cure, codes in _CURES.items():
+        if code.startswith(codes):
+            return cure
+    return "Reading the source database failed."
+
+
+_CURES = {
+    "A value in the source database does not fit what its view, the declaration or the .sql file makes of "
+    "it, such as a cast or a division: correct the value, or what is made of it.": (
+        "22", "error 1265", "error 1292", "error 1367", "error 1411", "error 1525", "error 1690",
+        "error 3141",
+    ),
+    "A function, view or trigger of the source database refused to go on: ask who maintains it.": (
+        "P0", "38", "39", "error 1644",
+    ),
+    "A foreign table of the source database could not be read: look at the server that it names.": (
+        "HV", "error 1296", "error 1429", "error 1430",
+    ),
+    "The source database does not understand the query: run the .sql file or view of this export in a client "
+    "of the database.": ("42601", "error 1064"),
+}  # fmt: skip
+"""Cures of errors that only their code tells, by the beginnings of the codes."""
 
 _KINDS = {
     Fault.LOST: SourceUnavailableError,

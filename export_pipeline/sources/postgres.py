@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.streams import prefetch
-from export_pipeline.sources.arrow_types import Damaged, ignore, to_kind
+from export_pipeline.sources.arrow_types import Damaged, MisfitError, ignore, to_kind
 from export_pipeline.sources.casts import Query, label_columns
 from export_pipeline.sources.database_errors import UnknownCharacterError, describe_error
 from export_pipeline.sources.database_types import Stored, from_postgres_field
@@ -46,13 +46,13 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
             try:
                 database = _databases.get(uri)
             except adbc.Error as error:
-                raise describe_error(error, url) from error
+                raise describe_error(error, url) from None
 
             def connect(shared: str | None = None, row_security: bool = False) -> PostgresSnapshot:
                 try:
                     connection = connections.enter_context(adbc.AdbcConnection(database))
                 except adbc.Error as error:
-                    raise describe_error(error, url) from error
+                    raise describe_error(error, url) from None
                 snapshot = PostgresSnapshot(adbc, connection, connect)
                 connections.callback(snapshot.end)
                 snapshot.begin(statement_timeout, shared, row_security)
@@ -245,9 +245,9 @@ class PostgresSnapshot(Snapshot):
                     for batch in stream:
                         yield to_kind(batch, columns, damaged)
             except UnknownCharacterError as error:
-                raise self._explain(error, select, columns) from error
-            except pa.ArrowException as error:
-                raise describe_error(error) from error
+                raise self._explain(error, select, columns) from None
+            except (MisfitError, pa.ArrowException) as error:
+                raise describe_error(error) from None
 
         return self._waiting(run())
 
@@ -292,7 +292,7 @@ class PostgresSnapshot(Snapshot):
                 statement.set_sql_query(sql)
                 yield statement
         except (self._adbc.Error, pa.ArrowException, OSError) as error:
-            raise describe_error(error) from error
+            raise describe_error(error) from None
 
     def _waiting(self, results: Iterator[T]) -> Iterator[T]:
         """Yield a query's results, fetched in another thread: inside the driver this one handles no signals.
@@ -348,7 +348,7 @@ def literal_sql(select: Query) -> str:
     try:
         compiled = select.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})
     except sa.exc.CompileError as error:
-        raise SourceError(f"A filter's value cannot be written into the query: {error}") from error
+        raise SourceError(f"A filter's value cannot be written into the query: {error}") from None
     text = str(compiled)
     if "\x00" in text:
         raise SourceError("A filter's value holds a NUL character, which no PostgreSQL text can hold.")

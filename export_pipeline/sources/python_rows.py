@@ -25,10 +25,9 @@ from export_pipeline.sources.arrow_types import (
     NO_TIME,
     ROUNDED,
     Damaged,
-    explain_misfit,
+    MisfitError,
     ignore,
     loses_digits,
-    shown_cause,
     to_canonical,
 )
 
@@ -41,14 +40,14 @@ def build_batch(
     A string may contain surrogates for bytes that are not UTF-8 (Python's "surrogateescape").
 
     Raises:
-        ValueError: A cell does not fit its column's kind; the message names both.
+        MisfitError: A cell does not fit its column's kind.
     """
     arrays = []
     for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
         try:
             made, reason, count = _read(cells, column)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(explain_misfit(column, error)) from shown_cause(column, error)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            raise MisfitError(column) from None
         if count:
             damaged(reason, column.name, count)
         if pa.types.is_floating(made.type) and (rounded := sum(map(loses_digits, _inexact(cells)))):

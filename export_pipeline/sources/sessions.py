@@ -82,7 +82,7 @@ def prepare_postgres(query: Callable[[str], Rows], *, row_security: bool) -> Non
     except SourceUnavailableError:
         raise
     except SourceError as error:
-        raise SourceError(f"A setting of the source database's session cannot be set. {error}") from error
+        raise SourceError(f"A setting of the source database's session cannot be set. {error}") from None
     for row in query(_LEFT.format(values=values)):
         _refuse(row["name"], parameters[row["name"]], row["value"])
 

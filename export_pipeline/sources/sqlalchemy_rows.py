@@ -36,7 +36,9 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     if url.get_backend_name() in MYSQL and url.get_driver_name() != "mariadbconnector":
         url = url.update_query_dict({"charset": "utf8mb4"})
     try:
-        engine = sa.create_engine(openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool)
+        engine = sa.create_engine(
+            openable(url, read_only=True) if is_sqlite else url, poolclass=sa.NullPool, hide_parameters=True
+        )
         if engine.dialect.name in MYSQL:
             # Must run before SQLAlchemy asks the server how identifiers are quoted.
             sa.event.listen(engine, "connect", _prepare_mysql, insert=True)
@@ -57,9 +59,9 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
                     connection.exec_driver_sql(command)
             yield snapshot
     except sa.exc.DBAPIError as error:
-        raise describe_error(error.orig or error, url) from error
+        raise describe_error(error.orig or error, url) from None
     except sqlite3.Error as error:
-        raise describe_error(error, url) from error
+        raise describe_error(error, url) from None
     finally:
         engine.dispose()
 
@@ -182,6 +184,6 @@ class SqlAlchemySnapshot(Snapshot):
             for rows in result.partitions(count):
                 yield build_batch(rows, columns, damaged)
         except sa.exc.DBAPIError as error:
-            raise describe_error(error.orig or error) from error
+            raise describe_error(error.orig or error) from None
         except (sqlite3.Error, pa.ArrowException, ValueError, TypeError) as error:
-            raise describe_error(error) from error
+            raise describe_error(error) from None

@@ -82,7 +82,7 @@ def add_computed(
             try:
                 cells[name], emptied = expression.evaluate(cells, batch.num_rows, type)
             except ComputeError as error:
-                raise ComputeError(f"column {name} ({expression.text}): {error}") from error
+                raise ComputeError(f"column {name} ({expression.text}): {error}") from None
             for reason, count in emptied.items():
                 counted[reason, f"{table.name}.{name}"] += count
         cells |= kept

@@ -38,6 +38,7 @@ def share_connections(storage: DagsterPostgresStorage, url: str) -> None:
             max_overflow=20,
             pool_recycle=1800,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={"application_name": "dagster"},
         )
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):

@@ -80,6 +80,8 @@ def _translated(earlier_tries: int, log: logging.Logger) -> Iterator[None]:
 
 
 def _forget_cause(error: BaseException) -> None:
-    """Remove the database's own error, as Dagster would keep its query, and values of rows that it quotes."""
-    if isinstance(error, SourceError):
-        error.__cause__ = error.__context__ = None
+    """Remove what led to an error, as Dagster would keep it, and it may have a query or values of rows.
+
+    The error's own message has the reason.
+    """
+    error.__cause__ = error.__context__ = None

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
+from export_pipeline.sources.database_errors import describe_error
 from export_pipeline.sources.database_types import Family, parse_declared_type
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import find_label
@@ -107,7 +108,9 @@ def connect(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection
     if file is not None and not file.is_file():
         raise SourceError(f"There is no SQLite file {file}; EXPORT_SOURCE_URL names it.")
     try:
-        engine = sa.create_engine(openable(parsed, read_only=True), poolclass=sa.NullPool)
+        engine = sa.create_engine(
+            openable(parsed, read_only=True), poolclass=sa.NullPool, hide_parameters=True
+        )
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(f"EXPORT_SOURCE_URL needs a driver that is not installed: {error}") from error
     try:
@@ -126,8 +129,7 @@ def connect(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection
                     )
                 yield connection
     except sa.exc.DBAPIError as error:
-        reason = str(error.orig or error).strip().partition("\n")[0]
-        raise SourceError(f"The database of EXPORT_SOURCE_URL cannot be read: {reason}") from error
+        raise describe_error(error.orig or error) from None
     finally:
         engine.dispose()
 

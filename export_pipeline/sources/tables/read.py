@@ -47,7 +47,7 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
             Catalogue.of(snapshot).table(table)
         return {}
     except MissingError as error:
-        raise SourceError(f"{DRIFT}{'scope: ' * (declared is not None)}{error}") from error
+        raise SourceError(f"{DRIFT}{'scope: ' * (declared is not None)}{error}") from None
 
 
 def recipients(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -62,7 +62,7 @@ def recipients(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, list[st
     try:
         return lookup.recipients(visible(snapshot, spec_of(spec).source.row_security), declared)
     except MissingError as error:
-        raise SourceError(f"{DRIFT}scope: {error}") from error
+        raise SourceError(f"{DRIFT}scope: {error}") from None
 
 
 def read(snapshot: Snapshot, request: Request) -> ExportData:
@@ -81,7 +81,7 @@ def read(snapshot: Snapshot, request: Request) -> ExportData:
     try:
         return TableReader(snapshot, spec, request, _scope_name(snapshot, spec.scope, request)).read()
     except MissingError as error:
-        raise SourceError(f"{DRIFT}{error}") from error
+        raise SourceError(f"{DRIFT}{error}") from None
 
 
 def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) -> str | None:

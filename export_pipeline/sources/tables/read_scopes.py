@@ -56,7 +56,7 @@ def read_scopes(snapshot: Snapshot, request: Request, scopes: Collection[str]) -
     try:
         yield from _read(snapshot, spec, request, scopes)
     except MissingError as error:
-        raise SourceError(f"{DRIFT}{error}") from error
+        raise SourceError(f"{DRIFT}{error}") from None
 
 
 class _ScopesQuery(TableQuery):

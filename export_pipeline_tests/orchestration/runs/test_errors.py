@@ -1,6 +1,7 @@
 """Failures around an export end it with one sentence, no secret, and nothing half done."""
 
 import errno
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
+from export_pipeline.expressions.types import ComputeError
+from export_pipeline.jobs import Ledger, migrate
 from export_pipeline.orchestration.runs import errors, retries
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
@@ -68,6 +71,32 @@ def test_dagster_keeps_neither_the_query_nor_the_drivers_error(deployment: Deplo
     assert "no such column" in kept
     assert "SELECT" not in kept
     assert "sqlite3." not in kept
+
+
+def test_dagster_keeps_no_value_of_a_statement_of_the_ledger(tmp_path: Path) -> None:
+    migrate(url := f"sqlite:///{tmp_path}/ledger.db")
+    ledger = Ledger(url)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE export_jobs RENAME COLUMN requested_by TO asked_by")
+    filters = {"email": {"equals": "anna@example.org"}}
+    with pytest.raises(dg.Failure) as caught, errors.translate_errors(0, dg.get_dagster_logger()):
+        ledger.request("records", "csv", filters=filters, requested_by="anna")
+    ledger.close()
+    kept = "".join(traceback.format_exception(caught.value))
+    assert "run `export-pipeline migrate`" in kept
+    assert "anna@" not in kept
+    assert "INSERT" not in kept
+
+
+def test_dagster_keeps_nothing_of_what_led_to_a_known_error() -> None:
+    with pytest.raises(dg.Failure) as caught, errors.translate_errors(0, dg.get_dagster_logger()):
+        try:
+            raise ValueError(f"no number: {'anna'}@example.org")
+        except ValueError as error:
+            raise ComputeError("column n: a cell does not fit its type") from error
+    kept = "".join(traceback.format_exception(caught.value))
+    assert "column n: a cell does not fit its type" in kept
+    assert "anna@" not in kept
 
 
 def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Deployment) -> None:

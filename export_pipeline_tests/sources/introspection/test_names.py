@@ -102,7 +102,7 @@ def test_a_missing_database_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="There is no SQLite file"):
         introspect(f"sqlite:///{tmp_path}/none.db", "orders")
     assert not (tmp_path / "none.db").exists()
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match="cannot be reached: check EXPORT_SOURCE_URL"):
         introspect("postgresql://nobody@127.0.0.1:1/none", "orders")
     with pytest.raises(SourceError, match="not a database URL"):
         introspect("orders", "orders")

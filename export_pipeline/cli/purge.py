@@ -15,8 +15,9 @@ from export_pipeline.cli.output import DeletedScopesOutput, PurgeOutput
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine, opened_engine
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
-from export_pipeline.jobs.store_claim import StoreClaim
+from export_pipeline.jobs.store_claim import StoreClaim, StoreClaimError
 from export_pipeline.settings import Settings, load_settings
+from export_pipeline.store import Store
 
 _NAMED = 10
 """Maximum number of unowned files or deleted scopes to list; the others are only counted."""
@@ -54,7 +55,8 @@ def purge(
     """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
 
     Files under legal hold stay, and so do those that nothing proves to be this deployment's. Exit code 1
-    means that a completed job's file is gone, or that something could not be removed. Requests and files of
+    means that a completed job's file is gone, or that something could not be removed, or that a dry run found
+    a purge to be refused. Requests and files of
     scopes that the application has deleted are ended and removed too.
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
@@ -82,10 +84,11 @@ def purge(
     try:
         with ledger_of(settings) as ledger:
             store = store_resource(settings).open()
-            if dry_run:
-                StoreClaim.sharing(ledger).check(store)
+            refused = False
+            if not dry_run:
+                StoreClaim.sharing(ledger).claim(store, take=take_store)
             else:
-                StoreClaim.sharing(ledger).renew(store, take=take_store)
+                refused = not _would_claim(ledger, store, take_store)
             deleted = _end_deleted_scopes(settings, caller(by), confirm_deleted_scopes, dry_run)
             purged = run_purge(
                 ledger,
@@ -133,8 +136,20 @@ def purge(
             )
         if not purged.ended:
             typer.echo("There is more: the limit was reached; call it again.")
-    if wrong:
+    if wrong or refused:
         raise typer.Exit(1)
+
+
+def _would_claim(ledger: Ledger, store: Store, take: bool) -> bool:
+    """Return whether a purge that is no dry run would go on, and tell what it would do about the claim."""
+    try:
+        StoreClaim.sharing(ledger).check(store)
+    except StoreClaimError as error:
+        if not take:
+            print_error(f"A purge would stop here. {error} Then it would do the following.")
+            return False
+        typer.echo(f"Would take {store.url}: no other ledger removes files from it then.", err=True)
+    return True
 
 
 def _line(finding: Any, dry_run: bool) -> str:

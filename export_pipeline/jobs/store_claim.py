@@ -1,54 +1,51 @@
 """The claim of a ledger on a store: of several copies of a ledger, only one may remove files.
 
 A copy, such as a restored backup that a staging system uses, has the same jobs and the same deployment id, so
-it would remove the original's files. Therefore each purge writes a new token into the store and into the
-ledger. A copy has only tokens from before it was made: its claim ends with the original's next purges.
+it would remove the original's files. Therefore a file in the store names the database whose ledger may remove
+files. The first purge writes it, and only `purge --take-store` changes it: a claim cannot lapse because a
+write failed, and a copy cannot take it from the original.
 """
 
 from __future__ import annotations
 
 import json
-import secrets as random
-from collections.abc import Iterable
-from contextlib import suppress
+import logging
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.errors import LedgerError
 from export_pipeline.jobs.ledger import Ledger
 from export_pipeline.jobs.purge import unpublish_own
 from export_pipeline.jobs.queries import Reader
-from export_pipeline.jobs.tables import secrets
-from export_pipeline.store.base import NotFoundError, StoreUnavailableError
+from export_pipeline.store.base import NotFoundError, StoreError
 from export_pipeline.store.store import Store
 
-_TOKENS = 3
-"""Tokens that stay valid, so that purges at the same time do not end the claim of their own ledger."""
-_NAME = "store "
 _LARGEST = 1024
+_logger = logging.getLogger(__name__)
 
 
 class StoreClaimError(LedgerError):
-    """Raised when a store was claimed by another copy of the ledger, or by a later state of it."""
+    """Raised when the ledger of another database has claimed the store."""
 
 
 class StoreClaim(Reader):
-    """Checks and renews the claim of a ledger on a store."""
+    """Checks and makes the claim of a ledger on a store."""
 
     def check(self, store: Store) -> None:
         """Raise unless this ledger may remove files. A store that no ledger has claimed yet is free.
 
         Raises:
-            StoreClaimError: another copy of the ledger has claimed the store.
+            StoreClaimError: the ledger of another database has claimed the store.
             StoreError: the store cannot be read.
         """
-        with self._reading() as connection:
-            known = connection.scalars(_KNOWN).all()
-        _ensure_known(self._read(store), known, store)
+        if self._owner(store) not in (None, self._database()):
+            raise _refused(store)
 
-    def renew(self, store: Store, *, take: bool = False) -> None:
-        """Check the claim and write a new token, so that older copies of the ledger lose theirs.
+    def claim(self, store: Store, *, take: bool = False) -> None:
+        """Check the claim, and claim a store that is free.
+
+        A failed write changes nothing: a full disk can be purged, and the next purge claims the store.
 
         Args:
             take: Claim the store for this ledger, whichever has it.
@@ -56,31 +53,54 @@ class StoreClaim(Reader):
         Raises:
             StoreClaimError, StoreError: as for `check`.
         """
-        name, token = f"{_NAME}{store.url}", random.token_hex(16)
-        with transaction(self._engine, write=True) as connection:
-            connection.execute(insert_new(connection, secrets, "name").values(name=name, secret=""))
-            mine = secrets.c.name == name
-            known = connection.scalars(sa.select(secrets.c.secret).where(mine).with_for_update()).one()
-            if not take:
-                _ensure_known(self._read(store), connection.scalars(_KNOWN).all(), store)
-            kept = " ".join([token, *known.split()][:_TOKENS])
-            connection.execute(sa.update(secrets).where(mine).values(secret=kept))
-        # The ledger knows the token before the store has it, so no crash in between ends the claim.
-        content = json.dumps({"token": token}).encode()
-        with suppress(StoreUnavailableError):  # another purge has ended this upload by its own
+        owner, database = self._owner(store), self._database()
+        if owner == database:
+            return
+        if owner is not None and not take:
+            raise _refused(store)
+        content = json.dumps({"database": database}).encode()
+        try:
+            store.delete(self._key())  # the other claim ends, even if there is no space for this one
             store.put_bytes(content, self._key(), media_type="application/json")
+        except StoreError as error:
+            _logger.warning("%s is not claimed yet, the next purge tries again: %s", store.url, error)
 
     def _key(self) -> str:
         return f"ledgers/{self.deployment()}.json"
 
-    def _read(self, store: Store) -> str | None:
+    def _owner(self, store: Store) -> str | None:
+        """Return the database that has claimed the store; None if none has, or the claim is damaged."""
         try:
             with store.open(self._key()) as file:
-                return str(json.loads(file.read(_LARGEST))["token"])
-        except NotFoundError:
+                return str(json.loads(file.read(_LARGEST))["database"])
+        except (NotFoundError, ValueError, TypeError, KeyError):
             return None
-        except (ValueError, TypeError, KeyError):
-            return ""
+
+    def _database(self) -> str:
+        """Return what no copy of the database has, and what stays when its server or folder moves."""
+        if self._engine.dialect.name == "sqlite":
+            return f"sqlite/{Path(str(self._engine.url.database)).stat().st_ino}"
+        with self._reading() as connection:
+            *oids, may_read = connection.execute(_OIDS).one()
+            cluster = connection.scalar(_CLUSTER) if may_read else None
+        return "/".join(map(str, ("postgresql", cluster, *oids)))
+
+
+def _refused(store: Store) -> StoreClaimError:
+    return StoreClaimError(
+        f"No file is removed from {store.url}: the ledger of another database works with that store, and "
+        "this one is a copy of it, or was restored from a backup. A copy needs a store of its own "
+        "(EXPORT_STORE_URL). If no other one is in use, run `export-pipeline purge --take-store`."
+    )
+
+
+# The table's own oid tells a copy in another schema, or one that was restored in place.
+_OIDS = sa.text(
+    "SELECT oid, CAST(CAST('export_deployment' AS regclass) AS oid), "
+    "has_function_privilege(to_regprocedure('pg_control_system()'), 'EXECUTE') "
+    "FROM pg_database WHERE datname = current_database()"
+)
+_CLUSTER = sa.text("SELECT system_identifier FROM pg_control_system()")
 
 
 def delete_own(ledger: Ledger, store: Store, key: str) -> None:
@@ -91,15 +111,3 @@ def delete_own(ledger: Ledger, store: Store, key: str) -> None:
     """
     StoreClaim.sharing(ledger).check(store)
     unpublish_own(ledger, store, key)
-
-
-_KNOWN = sa.select(secrets.c.secret).where(secrets.c.name.startswith(_NAME))
-
-
-def _ensure_known(token: str | None, known: Iterable[str], store: Store) -> None:
-    if token is not None and token not in {one for tokens in known for one in tokens.split()}:
-        raise StoreClaimError(
-            f"No file is removed from {store.url}: another copy of this ledger works with that store, or "
-            "this ledger or the store was restored from a backup. A copy needs a store of its own "
-            "(EXPORT_STORE_URL). If no other one is in use, run `export-pipeline purge --take-store`."
-        )

@@ -381,7 +381,7 @@ secrets = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("secret", sa.Text, nullable=False),
-    comment="Secrets with which the HTTP service signs.",  # and the tokens of `store_claim`
+    comment="Secrets with which the HTTP service signs.",
 )
 
 EVENTS = tuple(f"export.{status}" for status in ("completed", "failed", "canceled", "expired"))

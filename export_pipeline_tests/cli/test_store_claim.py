@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+import json
+from pathlib import Path
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.jobs.tables import secrets
 from export_pipeline_tests.commands import Command
 
-_TOKENS = secrets.c.name.startswith("store ")
 
-
-def test_purge_and_health_say_so(command: Command, ledger: Ledger) -> None:
+def test_purge_and_health_say_so(command: Command, ledger: Ledger, tmp_path: Path) -> None:
     assert command("purge").code == 0
-    with ledger.engine.begin() as connection:
-        before = connection.execute(sa.select(secrets).where(_TOKENS)).mappings().one()
-    for _ in range(3):
-        assert command("purge").code == 0
+    (claim,) = tmp_path.rglob("ledgers/*.json")
+    own = claim.read_bytes()
+    assert command("purge").code == 0
     assert "store_of_a_copy" not in command("health", "--json").out
-    with ledger.engine.begin() as connection:
-        connection.execute(sa.update(secrets).where(_TOKENS).values(**before))
-    for arguments in (["purge"], ["purge", "--dry-run"]):
-        refused = command(*arguments)
-        assert refused.code == 1
-        assert "was restored from a backup" in refused.err
+    claim.write_text('{"database": "another one"}')
+    refused = command("purge")
+    assert refused.code == 1
+    assert "was restored from a backup" in refused.err
     assert "store_of_a_copy" in command("health", "--json").out
     assert command("purge", "--take-store").code == 0
+    assert claim.read_bytes() == own
     assert command("purge").code == 0
+
+
+def test_a_dry_run_tells_what_would_happen_and_takes_nothing(
+    command: Command, ledger: Ledger, tmp_path: Path
+) -> None:
+    assert command("purge", "--dry-run").code == 0
+    assert not list(tmp_path.rglob("ledgers/*.json"))
+    assert command("purge").code == 0
+    (claim,) = tmp_path.rglob("ledgers/*.json")
+    claim.write_text('{"database": "another one"}')
+    refused = command("purge", "--dry-run", "--json")
+    assert refused.code == 1
+    assert "A purge would stop here." in refused.err
+    assert "purge --take-store" in refused.err
+    assert json.loads(refused.out)["dry_run"] is True
+    taking = command("purge", "--dry-run", "--take-store")
+    assert taking.code == 0
+    assert "Would take" in taking.err
+    assert claim.read_text() == '{"database": "another one"}'

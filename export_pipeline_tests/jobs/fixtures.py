@@ -18,8 +18,9 @@ _TABLES = (
 )  # fmt: skip
 # TRUNCATE makes new files for all tables and indexes: for a few rows that is ten times the work of DELETE.
 _EMPTY = f"""DO $$ BEGIN
+UPDATE export_jobs SET legal_hold = false WHERE legal_hold;
 IF pg_relation_size('export_jobs') + pg_relation_size('export_events') > 1000000
-THEN TRUNCATE {", ".join(_TABLES)}; ELSE UPDATE export_jobs SET legal_hold = false WHERE legal_hold; {" ".join(f"DELETE FROM {table};" for table in _TABLES)} END IF; END $$"""
+THEN TRUNCATE {", ".join(_TABLES)}; ELSE {" ".join(f"DELETE FROM {table};" for table in _TABLES)} END IF; END $$"""
 
 
 @pytest.fixture

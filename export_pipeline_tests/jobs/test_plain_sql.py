@@ -3,6 +3,7 @@
 import json
 import re
 import select
+import uuid
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -108,6 +109,9 @@ def test_a_request_and_its_result_cannot_be_changed(database: Database, state: S
         "DELETE FROM export_jobs WHERE id = ?",
         "UPDATE export_jobs SET status = 'expired' WHERE id = ?",
         "UPDATE export_jobs SET deleted_at = created_at WHERE id = ?",
+        "UPDATE export_jobs SET status = 'expired', legal_hold = false WHERE id = ?",
+        "UPDATE export_jobs SET deleted_at = created_at, legal_hold = false WHERE id = ?",
+        "UPDATE export_jobs SET window_key = 'daily/2026-01-01' WHERE id = ?",
     ],
 )
 def test_a_job_under_legal_hold_is_not_removed_by_sql(database: Database, statement: str) -> None:
@@ -119,6 +123,32 @@ def test_a_job_under_legal_hold_is_not_removed_by_sql(database: Database, statem
     database.run("UPDATE export_jobs SET progress_step = 'x', recipients = NULL WHERE id = ?", id)
     database.run("UPDATE export_jobs SET legal_hold = false WHERE id = ?", id)
     database.run(statement, id)
+
+
+@pytest.mark.parametrize("release", ["", ", legal_hold = false"])
+def test_a_job_under_legal_hold_keeps_its_id(database: Database, release: str) -> None:
+    id = database.insert()
+    database.run("UPDATE export_jobs SET legal_hold = true WHERE id = ?", id)
+    with pytest.raises(database.error, match=r"under legal hold|stays what it is"):
+        database.run(f"UPDATE export_jobs SET id = '{uuid.uuid4()}'{release} WHERE id = ?", id)
+    assert database.run("SELECT id FROM export_jobs") == [(id,)]
+
+
+def test_a_table_with_jobs_under_legal_hold_is_not_truncated(postgres_database: Database) -> None:
+    id = postgres_database.insert()
+    postgres_database.run("UPDATE export_jobs SET legal_hold = true WHERE id = ?", id)
+    # Whoever does so, and wherever else a table of this name is.
+    postgres_database.run("CREATE SCHEMA other; CREATE TABLE other.export_jobs (id text, legal_hold boolean)")
+    schema = postgres_database.run("SELECT current_schema()")[0][0]
+    try:
+        postgres_database.run("SET search_path = other")
+        with pytest.raises(postgres_database.error, match=f"{id} is under legal hold; release it first"):
+            postgres_database.run(f"TRUNCATE {schema}.export_jobs CASCADE")
+    finally:
+        postgres_database.run(f"SET search_path = {schema}; DROP SCHEMA other CASCADE")
+    postgres_database.run("UPDATE export_jobs SET legal_hold = false WHERE id = ?", id)
+    postgres_database.run("TRUNCATE export_jobs CASCADE")
+    assert postgres_database.run("SELECT id FROM export_jobs") == []
 
 
 def test_ids_are_never_the_same(database: Database) -> None:

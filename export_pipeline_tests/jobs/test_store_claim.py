@@ -1,19 +1,24 @@
-"""A copy of a ledger removes no file of the original's store."""
+"""A copy of a ledger removes no file of the original's store, and the original always may."""
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.jobs.store_claim import StoreClaim, StoreClaimError, delete_own
-from export_pipeline.store import Store
+from export_pipeline.store import Store, StoreError
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.test_purge import DUE, complete, run
+from export_pipeline_tests.services.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -22,71 +27,128 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def original(tmp_path: Path) -> Iterator[Ledger]:
-    migrate(f"sqlite:///{tmp_path}/original.db")
-    with Ledger(f"sqlite:///{tmp_path}/original.db") as ledger:
+def original(url: str) -> Iterator[Ledger]:
+    migrate(url)
+    with Ledger(url) as ledger:
         yield ledger
 
 
 @pytest.fixture
-def copied(original: Ledger, store: Store, tmp_path: Path) -> Iterator[Ledger]:
-    """A copy of the ledger, made after its first purge. Then the original was purged three times."""
-    StoreClaim.sharing(original).renew(store)
+def copied(original: Ledger, url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """A copy of the ledger in another database of the same server, or in another file."""
     original.close()
-    shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
-    for _ in range(3):
-        StoreClaim.sharing(original).renew(store)
-    with Ledger(f"sqlite:///{tmp_path}/copy.db") as ledger:
+    if original.engine.dialect.name == "sqlite":
+        shutil.copyfile(str(original.engine.url.database), tmp_path / "copy.db")
+        with Ledger(f"sqlite:///{tmp_path}/copy.db") as ledger:
+            yield ledger
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    source = original.engine.url.database
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {source}_copy TEMPLATE {source}")
+    with Ledger(server.url(f"{source}_copy")) as ledger:
         yield ledger
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {source}_copy WITH (FORCE)")
 
 
-def test_a_copy_is_refused(original: Ledger, copied: Ledger, store: Store, tmp_path: Path) -> None:
+def claim(ledger: Ledger, store: Store, *, take: bool = False) -> None:
+    StoreClaim.sharing(ledger).claim(store, take=take)
+
+
+def is_refused(ledger: Ledger, store: Store) -> bool:
+    try:
+        StoreClaim.sharing(ledger).check(store)
+    except StoreClaimError:
+        return True
+    return False
+
+
+def test_a_copy_is_refused_from_the_first_moment(
+    original: Ledger, copied: Ledger, store: Store, tmp_path: Path
+) -> None:
+    claim(original, store)
     job = complete(copied, store, tmp_path, DUE)
     for refused in (
-        lambda: StoreClaim.sharing(copied).renew(store),
+        lambda: claim(copied, store),
         lambda: copied.delete(job.id, lambda key: delete_own(copied, store, key)),
     ):
         with pytest.raises(StoreClaimError, match="purge --take-store"):
             refused()
     assert copied.get(job.id) == job
     assert store.exists(str(job.file_key))
-    StoreClaim.sharing(original).renew(store)
+    claim(original, store)
 
 
 def test_whoever_takes_the_store_has_it(
     original: Ledger, copied: Ledger, store: Store, tmp_path: Path
 ) -> None:
-    StoreClaim.sharing(copied).renew(store, take=True)
-    StoreClaim.sharing(copied).check(store)
-    with pytest.raises(StoreClaimError):
-        StoreClaim.sharing(original).check(store)
+    claim(original, store)
+    claim(copied, store, take=True)
+    assert (is_refused(original, store), is_refused(copied, store)) == (True, False)
     # In a store of its own each of them goes on.
     other = FolderStore(tmp_path / "other")
-    StoreClaim.sharing(original).renew(other)
-    with pytest.raises(StoreClaimError):
-        StoreClaim.sharing(original).check(store)
+    claim(original, other)
+    assert is_refused(original, store)
     job = complete(original, other, tmp_path, DUE)
     run(original, other)
     assert original.get(job.id).status is Status.EXPIRED
+    claim(original, store, take=True)
+    assert (is_refused(original, store), is_refused(copied, store)) == (False, True)
 
 
-def test_purges_at_the_same_time_and_killed_ones_keep_the_claim(
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def away(*_: object, **__: object) -> None:
+    raise StoreError("writes are refused")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "fails"), [(os, "fsync", no_space), (FolderStore, "put_bytes", away)]
+)
+def test_failed_writes_lock_nobody_out(
+    original: Ledger, copied: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch,
+    place: object, name: str, fails: Callable[..., None],
+) -> None:  # fmt: skip
+    claim(copied, store)
+    with monkeypatch.context() as full:
+        full.setattr(place, name, fails)
+        for _ in range(4):
+            claim(copied, store)
+            assert not is_refused(copied, store)
+        claim(original, store, take=True)
+        assert not is_refused(original, store)
+        claim(original, store)
+    claim(original, store)
+    assert (is_refused(original, store), is_refused(copied, store)) == (False, True)
+
+
+def test_purges_at_the_same_time_keep_the_claim(original: Ledger, store: Store) -> None:
+    threads = [threading.Thread(target=claim, args=(original, store)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not is_refused(original, store)
+
+
+def test_a_damaged_claim_is_renewed(original: Ledger, copied: Ledger, store: Store) -> None:
+    key = f"ledgers/{original.deployment()}.json"
+    for damaged in (b"", b"[]", b"{}", b'{"token": "of an older version"}'):
+        store.put_bytes(damaged, key, media_type="application/json")
+        claim(original, store)
+        assert is_refused(copied, store)
+
+
+def test_a_slow_store_keeps_nobody_from_writing(
     original: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(5):
-        threads = [
-            threading.Thread(target=StoreClaim.sharing(original).renew, args=(store,)) for _ in range(2)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        StoreClaim.sharing(original).check(store)
-    with monkeypatch.context() as killed:
-        killed.setattr(FolderStore, "put_bytes", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            StoreClaim.sharing(original).renew(store)
-    StoreClaim.sharing(original).renew(store)
+    claim(original, store)
+    with original.engine.connect().execution_options(write=True) as writer, writer.begin():
+        writer.execute(sa.text("DELETE FROM export_events"))
+        claim(original, store)  # needs no lock that a writer has
 
 
 def test_other_ledgers_of_a_store_have_claims_of_their_own(
@@ -94,6 +156,55 @@ def test_other_ledgers_of_a_store_have_claims_of_their_own(
 ) -> None:
     migrate(f"sqlite:///{tmp_path}/second.db")
     with Ledger(f"sqlite:///{tmp_path}/second.db") as second:
-        for _ in range(4):
-            StoreClaim.sharing(original).renew(store)
-            StoreClaim.sharing(second).renew(store)
+        for ledger in (original, second, original, second):
+            claim(ledger, store)
+            assert not is_refused(ledger, store)
+
+
+@contextmanager
+def connected_as(server: PostgresServer, database: str, role: str) -> Iterator[Ledger]:
+    """The ledger as a role sees it that is no superuser."""
+    url = sa.make_url(server.url(database)).set(username=role, password="secret")
+    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'; GRANT pg_read_all_data TO {role}")
+    with Ledger(url.render_as_string(hide_password=False)) as ledger:
+        yield ledger
+    with closing(server.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP ROLE {role}")
+
+
+def test_each_role_of_a_server_sees_the_same_database(
+    postgres: PostgresServer, postgres_url: str, store: Store
+) -> None:
+    migrate(postgres_url)
+    with Ledger(postgres_url) as original:
+        claim(original, store)
+        database = str(original.engine.url.database)
+        with connected_as(postgres, database, "plain_exporter") as plain:
+            assert not is_refused(plain, store)
+
+
+def test_a_copy_in_another_schema_and_one_restored_in_place_are_told(postgres_url: str, store: Store) -> None:
+    migrate(postgres_url)
+    with Ledger(postgres_url) as original:
+        claim(original, store)
+        with original.engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "CREATE TABLE restored AS SELECT * FROM export_deployment; DROP TABLE export_deployment; "
+                    "ALTER TABLE restored RENAME TO export_deployment"
+                )
+            )
+        assert is_refused(original, store)
+
+
+def test_a_moved_file_is_the_same_ledger(tmp_path: Path, store: Store) -> None:
+    migrate(f"sqlite:///{tmp_path}/here.db")
+    with Ledger(f"sqlite:///{tmp_path}/here.db") as ledger:
+        claim(ledger, store)
+        with ledger.engine.connect() as connection:
+            connection.connection.dbapi_connection.execute("VACUUM")  # type: ignore[union-attr]
+        assert not is_refused(ledger, store)
+    (tmp_path / "here.db").rename(tmp_path / "there.db")
+    with Ledger(f"sqlite:///{tmp_path}/there.db") as ledger:
+        assert not is_refused(ledger, store)

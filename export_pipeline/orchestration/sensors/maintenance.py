@@ -160,7 +160,7 @@ def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     instance = context.instance
 
     def remove() -> str:
-        StoreClaim.sharing(ledger).renew(store)
+        StoreClaim.sharing(ledger).claim(store)
         # Only the files of expired jobs; `export-pipeline purge` scans the whole store.
         purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
         forget_removed(ledger, store, instance, until)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,33 +20,51 @@ from export_pipeline.tabular.spec import Scope
 _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
 
 
-def match_scope(expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scope: str) -> Condition:
-    """Return the condition that a column of any type holds the scope's id."""
+def match_scopes(
+    expression: sa.ColumnElement[Any], stored: Stored, dialect: str, scopes: Iterable[str]
+) -> Condition:
+    """Return the condition that a column of any type holds the id of one of the scopes."""
     about = make_operand(expression, stored, dialect)
-    if not can_store(scope, stored, dialect):
-        return sa.false()
-    number = about.domain is Domain.NUMBER and scope.removeprefix("-").isdecimal() and scope.isascii()
+    ids = [scope for scope in scopes if can_store(scope, stored, dialect)]
+    numbers = {id: int(id) for id in ids if id.removeprefix("-").isdecimal() and id.isascii()}
+    if about.domain is not Domain.NUMBER:
+        numbers = {}
     if dialect == "sqlite":
         # Compare as stored, so that an index can be used.
-        if number and -(2**63) <= int(scope) < 2**63:
-            return expression == sa.literal(int(scope))
-        return sa.collate(sa.cast(expression, sa.Text), "BINARY") == sa.literal(scope)
+        numbers = {id: number for id, number in numbers.items() if -(2**63) <= number < 2**63}
+        text = sa.collate(sa.cast(expression, sa.Text), "BINARY")
+        texts = [id for id in ids if id not in numbers]
+        return sa.or_(
+            replace(about, expression=expression).one_of([*numbers.values()]),
+            replace(about, expression=text, domain=Domain.TEXT).one_of(texts),
+        )
     match about.domain:
         case Domain.NUMBER:
-            return about.one_of([int(scope)]) if number else sa.false()
+            return about.one_of([*numbers.values()])
         case Domain.UUID | Domain.TEXT:
-            return about.one_of([scope])
-    return sa.cast(expression, sa.Text) == sa.literal(scope, sa.Text())
+            return about.one_of(ids)
+    return sa.cast(expression, sa.Text).in_([sa.literal(id, sa.Text()) for id in ids])
 
 
-def scopes(snapshot: Snapshot, declared: Scope) -> dict[str, str]:
-    """Return all scopes, names by id, ordered by name in code point order, then by id."""
+def scopes(snapshot: Snapshot, declared: Scope, among: Collection[str] | None = None) -> dict[str, str]:
+    """Return scopes, names by id, ordered by name in code point order, then by id.
+
+    Args:
+        among: Only those whose rows `match_scopes` finds by these ids; None for all.
+    """
     select = _scopes(snapshot, declared)
+    if among is not None:
+        stored = Catalogue.of(snapshot).table(declared.table).column(declared.id)
+        select = select.where(match_scopes(select.selected_columns[0], stored, snapshot.dialect, among))
     by_bytes = [
         sa.collate(sa.cast(e, sa.Text), snapshot.byte_order) for e in reversed(select.selected_columns)
     ]
     rows = snapshot.rows(select.order_by(*by_bytes), _COLUMNS)
-    return {r["id"]: r["id"] if r["name"] is None else r["name"] for r in rows if r["id"] is not None}
+    return {
+        row["id"]: row["id"] if row["name"] is None else row["name"]
+        for row in rows
+        if row["id"] is not None and (among is None or row["id"] in among)
+    }
 
 
 def recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
@@ -68,7 +87,7 @@ def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
     """Return the name of a scope; None if it does not exist."""
     live = Catalogue.of(snapshot).table(declared.table)
     stored = live.column(declared.id)
-    mine = match_scope(live.clause.c[declared.id], stored, snapshot.dialect, scope)
+    mine = match_scopes(live.clause.c[declared.id], stored, snapshot.dialect, [scope])
     for row in snapshot.rows(_scopes(snapshot, declared).where(mine), _COLUMNS):
         if row["id"] == scope:
             return scope if row["name"] is None else str(row["name"])
@@ -104,7 +123,7 @@ def find_values(
     if scope is not None:
         name, mine, shared = scope
         field = live.clause.c[name]
-        condition = match_scope(field, live.column(name), snapshot.dialect, mine)
+        condition = match_scopes(field, live.column(name), snapshot.dialect, [mine])
         select = select.where(sa.or_(condition, field.is_(None)) if shared else condition)
     there = {_key(row["id"]) for row in snapshot.rows(select, _COLUMNS)}
     return {value for value in values if _key(value) in there}

@@ -17,7 +17,7 @@ from export_pipeline.sources.snapshot import Snapshot, SourceError
 from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable, suggest_name
 from export_pipeline.sources.tables.filters import build_condition, match_window
 from export_pipeline.sources.tables.lists import joined_text, nested_json
-from export_pipeline.sources.tables.lookup import match_scope
+from export_pipeline.sources.tables.lookup import match_scopes
 from export_pipeline.sources.tables.operands import Condition, Domain, Operand, make_operand, match_value
 from export_pipeline.sources.tables.relations import Expression, Frame, Relations
 from export_pipeline.sources.tables.sql_file import bind_parameters, parameters
@@ -124,7 +124,7 @@ class TableQuery:
             return []
         assert self.request.scope is not None
         field = frame.field(self.spec.scope.column)
-        mine = match_scope(field.expression, field.stored, self.snapshot.dialect, self.request.scope)
+        mine = match_scopes(field.expression, field.stored, self.snapshot.dialect, [self.request.scope])
         return [sa.or_(mine, field.expression.is_(None)) if self.spec.scope.shared else mine]
 
     def _where(self, frame: Frame) -> list[Condition]:

@@ -21,7 +21,8 @@ from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError, visible
 from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
-from export_pipeline.sources.tables.operands import Condition, make_operand
+from export_pipeline.sources.tables.lookup import match_scopes
+from export_pipeline.sources.tables.operands import Condition
 from export_pipeline.sources.tables.query import Share, TableQuery
 from export_pipeline.sources.tables.read import DRIFT, TableReader
 from export_pipeline.sources.tables.relations import Expression, Frame
@@ -42,7 +43,7 @@ def read_scopes(snapshot: Snapshot, request: Request, scopes: Collection[str]) -
 
     Args:
         request: Its own scope is not used.
-        scopes: Scopes to read; those that do not exist are left out.
+        scopes: Scopes to read; those that their own read would refuse are left out.
 
     Returns:
         An export for each scope, also for one without rows. Its table has the column `SCOPE` first, and must
@@ -89,9 +90,7 @@ class _ScopesQuery(TableQuery):
 
     def _scope(self, frame: Frame) -> list[Condition]:
         field = frame.field(self.declared.column)
-        about = make_operand(field.expression, field.stored, self.snapshot.dialect)
-        is_number = field.stored.family is Family.INTEGER
-        return [about.one_of([int(one) if is_number else one for one in self.scopes])]
+        return [match_scopes(field.expression, field.stored, self.snapshot.dialect, self.scopes)]
 
     def _printed(self, frame: Frame) -> Expression:
         text = sa.cast(frame.field(self.declared.column).expression, sa.Text)
@@ -102,8 +101,8 @@ def _read(
     snapshot: Snapshot, spec: TableSpec, request: Request, scopes: Collection[str]
 ) -> Iterator[ExportData]:
     declared = _ensure_together(snapshot, spec, request)
-    names = lookup.scopes(snapshot, declared)
-    scopes = [scope for scope in scopes if scope in names]
+    names = lookup.scopes(snapshot, declared, scopes)
+    scopes = list(names)
     reader = TableReader(snapshot, spec, request, None)
     query = _ScopesQuery(snapshot, spec, request, reader.hidden_columns(), declared, scopes)
     _ensure_comparable(snapshot, declared, Frame(query.relations).field(declared.column).stored.family)

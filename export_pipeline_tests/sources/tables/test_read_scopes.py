@@ -3,6 +3,8 @@
 import copy
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,58 @@ def test_ids_of_other_types(database: str, kind: Any) -> None:  # noqa: F811
         scope: [row["id"] for row in export(database, spec, scope)[1]] for scope in scopes
     }
     assert sum(len(rows) for _, rows in exports.values()) == 60
+
+
+ODD = {
+    "integer": ["1", "2", "'x9'", "2.5", "'1e400'", "x'31'", str(2**63 - 1), str(-(2**63)), str(2**63)],
+    "text": ["'a'", "''", "'é'", "x'ff01'", "x'61'", "'x' || char(0) || 'y'", "'x'", "'nan'", "1"],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_values_of_another_type_in_sqlite(tmp_path: Path, kind: str) -> None:
+    """SQLite stores values of any type in a column: each scope is read as alone, or left out."""
+    url, values = f"sqlite:///{tmp_path}/odd.db", ODD[kind]
+    execute(
+        url,
+        f"CREATE TABLE accounts (id {kind}, name TEXT)",
+        f"CREATE TABLE t (id INTEGER, account {kind})",
+        *(f"INSERT INTO accounts VALUES ({value}, 'n')" for value in values),
+        *(f"INSERT INTO t VALUES ({id}, {value})" for id, value in enumerate([*values, *values])),
+    )
+    ensure_equal(url, missing=1 if kind == "text" else 2)
+
+
+@pytest.mark.parametrize("kind", [sa.Integer, sa.BigInteger, sa.Uuid, sa.Text])
+def test_ids_that_no_scope_can_have_are_left_out(database: str, kind: Any) -> None:  # noqa: F811
+    engine, metadata = sa.create_engine(database), sa.MetaData()
+    ids = (
+        [uuid.UUID(int=7), uuid.UUID(int=8)] if kind is sa.Uuid else ["7", "8"] if kind is sa.Text else [7, 8]
+    )
+    accounts = sa.Table("accounts", metadata, sa.Column("id", kind), sa.Column("name", sa.Text))
+    rows = sa.Table("t", metadata, sa.Column("id", sa.Integer), sa.Column("account", kind))
+    metadata.drop_all(engine)
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(accounts.insert(), [{"id": one, "name": "n"} for one in ids])
+        connection.execute(rows.insert(), [{"id": n, "account": ids[n % 2]} for n in range(6)])
+    engine.dispose()
+    odd = ["x9", "2.5", "", "9" * 30, "-", "\x00", "\ud800", "00", "{7}", "8" * 32, "8" * 31, "NaN", "٣"]
+    ensure_equal(database, *odd, missing=0)
+
+
+def ensure_equal(url: str, *others: str, missing: int) -> None:
+    """Read scopes together and alone; so many exist whose own read is refused."""
+    spec = plain(scope={"column": "account", "table": "accounts"})
+    with open_snapshot(url) as snapshot:
+        scopes = list(table.scopes(snapshot, spec))
+    alone = {}
+    for scope in [*scopes, *others]:
+        with suppress(SourceError):
+            alone[scope] = [row["id"] for row in export(url, spec, scope)[1]]
+    assert len(alone) == len(scopes) - missing
+    exports = together(url, spec, [*scopes, *others])
+    assert {scope: [row["id"] for row in rows] for scope, (_, rows) in exports.items()} == alone
 
 
 def shared(spec: dict[str, Any]) -> None:

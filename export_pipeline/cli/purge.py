@@ -258,7 +258,9 @@ def _clean_staging(settings: Settings, dry_run: bool) -> dict[str, int]:
     prepare_home()
     import dagster as dg
 
+    from export_pipeline.orchestration.resources import ledger_resource
     from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 
+    ledger = ledger_resource(settings)
     with dg.DagsterInstance.get() as instance:
-        return clean_staging(instance, settings.staging_folder, dry_run=dry_run)
+        return clean_staging(instance, settings.staging_folder, ledger.open, dry_run=dry_run)

@@ -49,40 +49,42 @@ def staging_findings(settings: Settings, dagster: bool) -> Iterator[Finding]:
     except OSError as error:
         wrong = f"The staging folder {folder} cannot be written: {error.strerror or error}."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            yield Finding("staging_full", wrong, _how_to_free(folder, dagster))
+            yield Finding("staging_full", wrong, _how_to_free(settings, dagster))
         else:
             yield Finding("staging_unusable", wrong, "Let this user write there, or set EXPORT_STAGING_URL.")
         return
     for finding in room_findings("staging_full", folder, ""):
-        yield replace(finding, do=_how_to_free(folder, dagster))
+        yield replace(finding, do=_how_to_free(settings, dagster))
 
 
-def _how_to_free(staging: Path, dagster: bool) -> str:
+def _how_to_free(settings: Settings, dagster: bool) -> str:
     """Return a sentence on how to free space on the disk of the staging folder."""
     free_other = "Free other space there, or let EXPORT_STAGING_URL name a larger disk."
     try:
-        freed = _freed_by_purge(staging) if dagster else 0
+        freed = _freed_by_purge(settings) if dagster else 0
     except Exception:  # an unusable instance is reported by another check
         return free_other
     if freed:
         return f"Run `export-pipeline purge`, which frees {freed:,} bytes of ended runs there."
-    held = sum(path.lstat().st_size for path in staging.rglob("*") if path.is_file())
+    held = sum(path.lstat().st_size for path in settings.staging_folder.rglob("*") if path.is_file())
     return (
         f"`export-pipeline purge` frees nothing there: {held:,} bytes are of runs under way, or of failed "
         f"ones of the last day, which can be executed again. {free_other}"
     )
 
 
-def _freed_by_purge(staging: Path) -> int:
+def _freed_by_purge(settings: Settings) -> int:
     from export_pipeline.orchestration.instance import prepare_home
 
     prepare_home()
     import dagster as dg
 
+    from export_pipeline.orchestration.resources import ledger_resource
     from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 
+    ledger = ledger_resource(settings)
     with dg.DagsterInstance.get() as instance:
-        return sum(clean_staging(instance, staging, dry_run=True).values())
+        return sum(clean_staging(instance, settings.staging_folder, ledger.open, dry_run=True).values())
 
 
 def room_findings(code: FindingCode, folder: Path, do: str) -> Iterator[Finding]:

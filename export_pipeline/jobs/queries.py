@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -22,6 +22,11 @@ from export_pipeline.jobs.texts import storable
 
 PATIENCE = timedelta(minutes=1)
 """Time that a claimed job may take to become a run before it can be claimed again."""
+_BATCH = 1000
+"""Number of ids in a statement: databases limit its parameters."""
+_IN_FIRST_ATTEMPT = sa.and_(
+    jobs.c.status.in_([Status.PENDING, Status.PROCESSING]), jobs.c.attempt == 1, jobs.c.deleted_at.is_(None)
+)
 
 
 class Reader:
@@ -179,24 +184,28 @@ class Reader:
         select = sa.select(jobs).where(jobs.c.run_id == run_id)
         return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
 
-    def scopes_requested_with(self, job: Job) -> list[str]:
-        """Return the scopes of jobs that the schedule or cadence of a job has requested for the same time.
+    def requested_with(self, job: Job) -> list[Job]:
+        """Return the jobs that ask for the same rows of any scope, and that the same schedule or cadence has
+        requested for the same time; see `Job.rows_asked`.
 
-        Only of those that have not ended, and are in their first attempt.
+        Only those that have not ended, and are in their first attempt.
         """
         same = sa.and_(jobs.c.schedule_id == job.schedule_id, jobs.c.scheduled_for == job.scheduled_for)
         if job.schedule_id is None:
             same = sa.and_(jobs.c.schedule_id.is_(None), jobs.c.window_key == job.window_key)
-        select = sa.select(jobs.c.scope).where(
-            same,
-            jobs.c.dataset == job.dataset,
-            jobs.c.scope.is_not(None),
-            jobs.c.status.in_([Status.PENDING, Status.PROCESSING]),
-            jobs.c.attempt == 1,
-            jobs.c.deleted_at.is_(None),
-        )
+        select = sa.select(jobs).where(same, jobs.c.dataset == job.dataset, _IN_FIRST_ATTEMPT)
+        return [one for one in self._jobs(select) if one.rows_asked == job.rows_asked]
+
+    def in_first_attempt(self, job_ids: Sequence[str]) -> dict[str, datetime]:
+        """Return those jobs that have not ended, and are in their first attempt: created_at by id."""
+        batches = [job_ids[first : first + _BATCH] for first in range(0, len(job_ids), _BATCH)]
+        select = sa.select(jobs.c.id, jobs.c.created_at).where(_IN_FIRST_ATTEMPT)
         with self._reading() as connection:
-            return list(connection.scalars(select.distinct().order_by(jobs.c.scope)))
+            return {
+                id: created_at
+                for batch in batches
+                for id, created_at in connection.execute(select.where(jobs.c.id.in_(batch)))
+            }
 
     def expirable(self, limit: int = 100) -> list[Job]:
         """Return completed jobs due to expire and not under legal hold, most overdue first."""

@@ -101,6 +101,14 @@ class Job:
         return Attempt(self.id, self.attempt, self.run_id)
 
     @property
+    def rows_asked(self) -> str:
+        """The request as JSON, equal for jobs of one time that may differ in scope and format only."""
+        # The window_key of a schedule may name the format.
+        time = self.window_key if self.schedule_id is None else str(self.scheduled_for)
+        asked = [self.dataset, self.requested_by, self.filters, self.columns, self.options]
+        return json.dumps([*asked, self.schedule_id, time], sort_keys=True)
+
+    @property
     def identity(self) -> str:
         """Hash of the request (hexadecimal), equal for requests of one person that one run can serve."""
         request = [

@@ -101,8 +101,11 @@ def _shared(context: dg.OpExecutionContext, dataset: Dataset, request: Request) 
             yield from read_scopes(snapshot, request, scopes)
 
     resources = context.resources
-    folder, ledger = resources.staging.folder, resources.ledger.open
-    return take_export(folder, resources.datasets, ledger, context.run, request, read, context.log)
+    staging, ledger = resources.staging, resources.ledger.open
+    own = staging.of_run(context.run_id) / "shared_read-result"
+    return take_export(
+        staging.folder, own, resources.datasets, ledger, context.run, request, read, context.log
+    )
 
 
 def ensure_not_held(context: dg.OpExecutionContext, keys: Sequence[str]) -> None:

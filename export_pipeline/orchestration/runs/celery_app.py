@@ -78,8 +78,9 @@ def _expect_lease(kwargs: dict[str, Any], **_: Any) -> None:
 
 def _clean(**_: Any) -> None:
     """Remove what no re-execution needs from this worker's staging folder."""
-    with dg.DagsterInstance.get() as instance:
-        clean_staging(instance, load_settings().staging_folder)
+    settings = load_settings()
+    with dg.DagsterInstance.get() as instance, Ledger(settings.jobs_url) as ledger:
+        clean_staging(instance, settings.staging_folder, lambda: ledger)
 
 
 worker_init.connect(_prepare)

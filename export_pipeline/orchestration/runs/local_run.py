@@ -106,7 +106,7 @@ def run_export(
             end_local_jobs(ledger, instance, jobs, list(_errors(result)))
         if result.success:
             shutil.rmtree(staging / export_id, ignore_errors=True)
-        clean_staging(instance, staging)
+        clean_staging(instance, staging, None if ledger is None else lambda: ledger)
     return Outcome(export_id, _files(result), tuple(_errors(result)))
 
 

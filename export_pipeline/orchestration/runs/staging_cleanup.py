@@ -2,7 +2,8 @@
 
 A successful run no longer needs its staged data. A failed or canceled run keeps the data of its completed
 steps for a day, so that it can be re-executed from the failure without another read of the source. Data of
-the failed step are removed at once, as they may have filled the disk.
+the failed step are removed at once, as they may have filled the disk. What several runs share is removed when
+none of their jobs can use it any more.
 """
 
 import math
@@ -11,12 +12,14 @@ import shutil
 import stat
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dagster as dg
 
-from export_pipeline.orchestration.runs import run_lock
+from export_pipeline.jobs import Ledger
+from export_pipeline.orchestration.runs import run_lock, shared_reads
 from export_pipeline.orchestration.runs.staging import REJECTED, is_whole
 
 KEPT_SECONDS = 24 * 3600
@@ -26,12 +29,18 @@ _STEP = re.compile(r"render_\w+|.+-result")
 
 
 def clean_staging(
-    instance: dg.DagsterInstance, folder: Path, *, dry_run: bool = False, until: float = math.inf
+    instance: dg.DagsterInstance,
+    folder: Path,
+    ledger: Callable[[], Ledger] | None = None,
+    *,
+    dry_run: bool = False,
+    until: float = math.inf,
 ) -> dict[str, int]:
     """Remove staged data of ended runs that no re-execution needs. Return the freed bytes by path.
 
     Args:
         folder: The staging folder. Files that are not staged data stay.
+        ledger: Knows which jobs still need the rows that their runs share; None keeps such rows for a day.
         dry_run: Remove nothing.
         until: Deadline on the clock of `time.monotonic`. The next call continues.
     """
@@ -48,14 +57,20 @@ def clean_staging(
         run = runs.get(run_id)
         if (run and not run.is_finished) or (path.suffix == ".lock" and run_lock.is_held(path)):
             continue
-        for part in _leftovers(path, run):
-            if time.monotonic() >= until:
-                return removed
-            size = _bytes(part)
-            if not dry_run:
-                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
-            if dry_run or not part.exists():
-                removed[str(part.relative_to(folder))] = size
+        with ExitStack() as stack:
+            if shared_reads.is_read(path):
+                try:  # so that no run reads anew into what is removed
+                    stack.enter_context(run_lock.take_lock(run_lock.lock_of(folder, run_id), wait=False))
+                except BlockingIOError:
+                    continue
+            for part in _leftovers(path, run, ledger):
+                if time.monotonic() >= until:
+                    return removed
+                size = _bytes(part)
+                if not dry_run:
+                    shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+                if dry_run or not part.exists():
+                    removed[str(part.relative_to(folder))] = size
     return removed
 
 
@@ -73,9 +88,11 @@ def _is_staged(path: Path) -> bool:
     return not path.is_dir() or all(_STEP.fullmatch(step.name) for step in path.iterdir())
 
 
-def _leftovers(path: Path, run: dg.DagsterRun | None) -> list[Path]:
+def _leftovers(path: Path, run: dg.DagsterRun | None, ledger: Callable[[], Ledger] | None) -> list[Path]:
     """Return the staged data that may be removed of a run that has ended or is unknown."""
     if (run and run.is_success) or _touched(path) < time.time() - KEPT_SECONDS:
+        return [path]
+    if ledger is not None and shared_reads.is_read(path) and not shared_reads.is_needed(path, ledger):
         return [path]
     if run is None or not path.is_dir():
         return []

@@ -231,7 +231,7 @@ def housekeeping_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         return dg.SkipReason(NOT_PREVIEWED)
     until = tick_deadline()
     staging: StagingIOManager = context.resources.staging
-    removed = clean_staging(context.instance, staging.folder, until=until)
+    removed = clean_staging(context.instance, staging.folder, staging.ledger.open, until=until)
     freed = f"{len(removed)} leftovers with {sum(removed.values()):,} bytes removed from staging"
     if staging.shared is not None:
         freed += f", and {staging.shared.clean(context.instance, until):,} files in S3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from export_pipeline.sources.tables.operands import Condition, Domain, can_store
 from export_pipeline.tabular.spec import Scope
 
 _COLUMNS = (Column("id", "Id", Kind.TEXT), Column("name", "Name", Kind.TEXT))
+_INTEGER = re.compile(r"-?[0-9]{1,1000}")
+"""Ids of columns of numbers. PostgreSQL's numbers have at most 1,000 digits, if they have a precision."""
 
 
 def match_scopes(
@@ -26,9 +29,7 @@ def match_scopes(
     """Return the condition that a column of any type holds the id of one of the scopes."""
     about = make_operand(expression, stored, dialect)
     ids = [scope for scope in scopes if can_store(scope, stored, dialect)]
-    numbers = {id: int(id) for id in ids if id.removeprefix("-").isdecimal() and id.isascii()}
-    if about.domain is not Domain.NUMBER:
-        numbers = {}
+    numbers = {id: int(id) for id in ids if _INTEGER.fullmatch(id) and about.domain is Domain.NUMBER}
     if dialect == "sqlite":
         # Compare as stored, so that an index can be used.
         numbers = {id: number for id, number in numbers.items() if -(2**63) <= number < 2**63}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from export_pipeline.components import catalogue
@@ -15,12 +17,14 @@ from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import reading
 from export_pipeline.orchestration.runs import shared_reads
+from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
+from export_pipeline.schedules.cadences import CadenceWindow, request_windows
 from export_pipeline.schedules.due import run_now
 from export_pipeline.schedules.editing import create_schedule
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import read as table
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
-from export_pipeline_tests.orchestration.requesting import launch, tick
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
 SCOPES = ["a", "A", "b|c", "0", "none yet"]
 ROWS = {"a": [1, 2], "A": [3], "b|c": [4, 5, 6], "0": [7]}
@@ -80,15 +84,34 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def request_each(shop: Deployment, **fields: Any) -> list[dg.RunRequest]:
+def request_each(shop: Deployment, scopes: list[str] = SCOPES, **fields: Any) -> list[dg.RunRequest]:
     """Request a run of a schedule of each scope; return the runs to launch."""
     engine = open_engine(shop.source.url)
     known = {"dataset": "orders", "format": "csv", "cadence": "daily", "each_scope": True, **fields}
     schedule = create_schedule(engine, known, datetime(2026, 1, 1, tzinfo=UTC))
-    recipients = {"orders": {scope: ["x@example.org"] for scope in SCOPES}}
+    recipients = {"orders": {scope: ["x@example.org"] for scope in scopes}}
     run_now(engine, schedule.id, datetime(2026, 2, 3, 5, tzinfo=UTC), recipients=recipients)
     engine.dispose()
     return tick(shop)
+
+
+def request_day(shop: Deployment, formats: list[str], scopes: list[str] = SCOPES) -> list[dg.RunRequest]:
+    """Request a window of a cadence for each scope; return the runs to launch."""
+    engine = open_engine(shop.source.url)
+    windows = [CadenceWindow("orders", "daily", "2026-02-02", scope) for scope in scopes]
+    count = len(scopes) * len(formats)
+    assert request_windows(engine, windows, formats, recipients=[], owners=[]) == count
+    engine.dispose()
+    return tick(shop)
+
+
+def folders(shop: Deployment) -> list[Path]:
+    """Return the folders of shared reads."""
+    return [path.parent for path in shop.staging.glob("*/jobs-result")]
+
+
+def clean(shop: Deployment, ledger: Ledger) -> None:
+    clean_staging(shop.instance, shop.staging, lambda: ledger)
 
 
 def rows_of(shop: Deployment, ledger: Ledger, format: str = "csv") -> dict[str | None, list[int]]:
@@ -123,13 +146,7 @@ def test_all_scopes_are_read_once_and_each_file_has_its_own_rows(
 def test_the_windows_of_a_cadence_are_read_once_too(
     shop: Deployment, ledger: Ledger, reads: list[str]
 ) -> None:
-    from export_pipeline.schedules.cadences import CadenceWindow, request_windows
-
-    engine = open_engine(shop.source.url)
-    windows = [CadenceWindow("orders", "daily", "2026-02-02", scope) for scope in SCOPES]
-    assert request_windows(engine, windows, ["csv", "json"], recipients=[], owners=[]) == 10
-    engine.dispose()
-    requests = tick(shop)
+    requests = request_day(shop, ["csv", "json"])
     assert len(requests) == 5
     assert all(launch(shop, request).success for request in requests)
     assert reads == ["together"]
@@ -237,7 +254,7 @@ def test_each_pod_of_kubernetes_reads_its_own_scope(
     assert rows_of(shop, ledger) == ALL_ROWS
 
 
-@pytest.mark.parametrize("asked", ["of_run", "scopes_requested_with"])
+@pytest.mark.parametrize("asked", ["of_run", "requested_with"])
 def test_a_run_waits_for_a_ledger_that_is_away(
     shop: Deployment,
     ledger: Ledger,
@@ -260,13 +277,116 @@ def test_a_run_waits_for_a_ledger_that_is_away(
     assert reads == ["together"]
 
 
+@pytest.mark.parametrize(
+    "error", [SourceError("It took too long."), ValueError("odd"), pa.ArrowInvalid("odd")]
+)
 def test_an_error_of_the_shared_read_fails_no_run(
-    shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def too_long(*_: Any) -> Iterator[Any]:
-        raise SourceError("The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS.")
+    def broken_read(*_: Any) -> Iterator[Any]:
+        raise error
         yield
 
-    monkeypatch.setattr(reading, "read_scopes", too_long)
+    monkeypatch.setattr(reading, "read_scopes", broken_read)
     assert all(launch(shop, request).success for request in request_each(shop))
+    assert rows_of(shop, ledger) == ALL_ROWS
+
+
+def test_an_id_of_another_type_fails_no_other_run(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
+    """SQLite stores text in a column of numbers; the ids of scopes are what was requested, and may be gone."""
+    for statement in (
+        "DROP TABLE accounts", "CREATE TABLE accounts (id INTEGER, name TEXT)",
+        "ALTER TABLE orders RENAME TO old", "CREATE TABLE orders (id INTEGER PRIMARY KEY, account INTEGER, amount NUMERIC, made TEXT)",
+        "INSERT INTO orders SELECT id, CASE account WHEN 'A' THEN 7 ELSE account END, amount, made FROM old",
+        "INSERT INTO accounts VALUES ('a', 'Text'), (7, 'Number'), (0, 'Zero')",
+    ):  # fmt: skip
+        shop.source.rows(statement)
+    odd = ["a", "7", "0", "9" * 5000]
+    requests = request_each(shop, scopes=odd)
+    shop.source.rows("UPDATE accounts SET id = 'b' WHERE id = 0")
+    results = {str(launch(shop, request).success) for request in requests}
+    assert results == {"True", "False"}
+    assert reads[:1] == ["together"]
+    assert rows_of(shop, ledger) == {"a": [1, 2], "7": [3]}
+
+
+def test_a_later_request_gets_no_older_rows(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
+    for request in request_day(shop, ["csv"]):
+        assert launch(shop, request).success
+    shop.source.rows("DELETE FROM export_jobs")
+    shop.source.rows("DELETE FROM orders WHERE id = 1")
+    assert folders(shop)
+    first, *others = request_day(shop, ["csv"])
+    assert launch(shop, first).success
+    assert reads == ["together", "together"]
+    [served] = map(str, rows_of(shop, ledger))
+    shop.source.rows("DELETE FROM export_jobs WHERE status = 'completed'")
+    shop.source.rows("DELETE FROM orders WHERE id = 2")
+    (again,) = request_day(shop, ["csv"], [served])
+    assert launch(shop, again).success
+    assert all(launch(shop, request).success for request in others)
+    assert reads == ["together", "together", "alone"]  # the others need the rows of their read
+    assert rows_of(shop, ledger) == {**ALL_ROWS, "a": [] if served == "a" else [2]}
+
+
+def test_shared_rows_go_when_no_job_can_use_them(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
+    first, *others = request_each(shop)
+    assert launch(shop, first).success
+    clean(shop, ledger)
+    assert len(folders(shop)) == 1
+    for request in others[:-1]:
+        assert launch(shop, request).success
+    clean(shop, ledger)
+    assert len(folders(shop)) == 1
+    (last,) = ledger.find(status=[Status.PENDING])
+    ledger.canceled(last.id)
+    clean(shop, ledger)
+    assert [path for path in shop.staging.iterdir() if path.is_dir()] == []
+    assert reads == ["together"]
+
+
+def test_shared_rows_stay_while_the_ledger_is_away(
+    shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for request in request_each(shop):
+        assert launch(shop, request).success
+
+    def away(*_: Any) -> Any:
+        raise LedgerUnavailableError("It is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "in_first_attempt", away)
+        clean(shop, ledger)
+        assert len(folders(shop)) == 1
+    clean(shop, ledger)
+    assert folders(shop) == []
+
+
+@pytest.mark.parametrize("when", ["taking", "reading"])
+def test_rows_that_are_removed_meanwhile_are_read_anew(
+    shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    first, *others = request_each(shop)
+    assert launch(shop, first).success
+    function = "load" if when == "reading" else "_take"
+    real = getattr(shared_reads, function)
+
+    def removed(*args: Any) -> Any:
+        for folder in folders(shop):
+            shutil.rmtree(folder)
+        return real(*args)
+
+    monkeypatch.setattr(shared_reads, function, removed)
+    assert all(launch(shop, request).success for request in others)
+    assert rows_of(shop, ledger) == ALL_ROWS
+    assert reads[0] == "together"
+    assert len(reads) > 1
+
+
+def test_only_equal_requests_share(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
+    """An application can insert requests with other options for the same window."""
+    for scope, options in {"a": "{}", "A": '{"title": "T"}', "b|c": "{}", "0": '{"title": "T"}', "none yet": '{"title": "U"}'}.items():  # fmt: skip
+        insert(shop, dataset="orders", scope=scope, window_key="daily/2026-02-02", options=options)
+    assert all(launch(shop, request).success for request in tick(shop))
+    assert sorted(reads) == ["alone", "together", "together"]
     assert rows_of(shop, ledger) == ALL_ROWS

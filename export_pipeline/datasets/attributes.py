@@ -159,6 +159,13 @@ class DatasetModel(Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _can_have_parts(self) -> Self:
+        if self.options.get("parts") and not any(FORMATS[name].has_parts for name in self.formats):
+            split = ", ".join(name for name, format in FORMATS.items() if format.has_parts)
+            raise ValueError(f"options.parts: all its formats are one file; parts are for {split}")
+        return self
+
     @field_validator("options")
     @classmethod
     def _names_nobody(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -10,7 +11,7 @@ from functools import partial
 
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import OptionError
-from export_pipeline.datasets.requests import RequestError, typed_options, within_limit
+from export_pipeline.datasets.requests import RequestError, check_parts, typed_options, within_limit
 from export_pipeline.datasets.scopes import (
     RecipientReader,
     ScopeReader,
@@ -66,17 +67,20 @@ def schedule_check(
         except ValueError as error:
             raise ScheduleError(f"recipients: {error}.") from None
         try:
-            typed_options(
+            typed = typed_options(
                 dataset,
                 filters=schedule.filters,
                 columns=schedule.columns,
                 options=schedule.options,
                 requested_by=schedule.owner,
             )
+            check_parts(typed, [schedule.format, *schedule.additional_formats], dataset)
         except OptionError as error:
-            text = str(error)
-            field = text.removeprefix("option ")
-            raise ScheduleError(field if field != text else f"options: {text}") from None
+            field = str(error).removeprefix("option ")
+            if field == str(error):
+                raise ScheduleError(f"options: {field}") from None
+            is_own = re.match(r"(filters|columns)\b", field)  # they are fields of a schedule
+            raise ScheduleError(field if is_own else f"options.{field}") from None
 
     return check
 

@@ -11,6 +11,7 @@ from export_pipeline_tests.api.service import Running
 from export_pipeline_tests.api.test_exports import problem
 
 ALL = ["schedules:read", "schedules:write", "exports:read"]
+PARTS = {"parts": {"max_rows": 1000}}
 
 
 def create(client: httpx.Client, account: str, **more: Any) -> httpx.Response:
@@ -54,6 +55,8 @@ def test_a_schedule_is_made_changed_paused_run_and_deleted(service: Running, acc
         ({"hour": 24}, "/hour"), ({"timezone": "Mars"}, "/timezone"), ({"scope": "nobody"}, "/scope"), ({"scope": None}, "/scope"),
         ({"recipients": ["nobody"]}, "/recipients"), ({"filters": {"nothing": {}}}, "/filters"), ({"cadence": "yearly"}, "/cadence"),
         ({"options": {"window": {}}}, "/options"), ({"owner": "boss"}, "/owner"),
+        ({"options": PARTS, "format": "json"}, "/options/parts"),
+        ({"options": PARTS, "additional_formats": ["json"]}, "/options/parts"),
     ],
 )  # fmt: skip
 def test_a_schedule_whose_runs_would_fail_is_refused(
@@ -65,6 +68,17 @@ def test_a_schedule_whose_runs_would_fail_is_refused(
     engine = open_engine(service.settings.jobs_url)
     assert list_schedules(engine) == []
     engine.dispose()
+
+
+def test_a_schedule_of_parts_takes_no_format_that_is_one_file_later(
+    service: Running, accounts: list[str]
+) -> None:
+    client = service.client(*ALL)
+    url = create(client, accounts[0], options=PARTS, additional_formats=["parquet"]).headers["location"]
+    answer = client.patch(url, json={"additional_formats": ["json"]}, headers={"If-Match": "*"})
+    assert answer.status_code == 422
+    assert "json is always one file; parts are for csv, jsonl, parquet" in answer.text
+    assert client.get(url).json()["additional_formats"] == ["parquet"]
 
 
 def test_schedules_of_another_scope_or_person_do_not_exist(service: Running, accounts: list[str]) -> None:

@@ -125,6 +125,20 @@ def test_no_default_of_a_dataset_says_so() -> None:
         TableModel.model_validate(attributes("records") | {"options": {"requested_by": "owner"}})
 
 
+def test_parts_are_no_default_of_a_dataset_whose_formats_are_one_file() -> None:
+    from pydantic import ValidationError
+
+    from export_pipeline.datasets.table import TableModel
+    from export_pipeline_tests.defs.exporting import attributes
+
+    parts = {"options": {"parts": {"max_rows": 1000}}}
+    with pytest.raises(
+        ValidationError, match=r"options\.parts: all its formats are one file; parts are for csv"
+    ):
+        TableModel.model_validate(attributes("records") | parts | {"formats": ["json", "pdf"]})
+    TableModel.model_validate(attributes("records") | parts)
+
+
 @pytest.mark.parametrize("value", ["owner", {"deep": 1}])
 def test_no_option_of_a_member_of_a_bundle_says_so(value: object) -> None:
     bundle = datasets()["archive"]

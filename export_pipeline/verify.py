@@ -17,8 +17,8 @@ from export_pipeline.datasets.parts import sum_facts
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import format_of
 from export_pipeline.store import NotFoundError, Store, manifest_key
-from export_pipeline.store.manifest import Manifest, ManifestError
-from export_pipeline.store.publish import read_manifest, verify_file
+from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
+from export_pipeline.store.publish import verify_file
 
 
 @dataclass(frozen=True, slots=True)

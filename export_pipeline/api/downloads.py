@@ -24,10 +24,10 @@ from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
 from export_pipeline.store import NotFoundError, Store
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
 from export_pipeline.store.names import content_disposition
-from export_pipeline.store.parts import name_part, zip_parts
-from export_pipeline.store.publish import read_manifest
+from export_pipeline.store.parts import MAX_PARTS, name_part, zip_parts
+from export_pipeline.store.publish import is_whole
 
 router = APIRouter(prefix="/v1/exports", tags=["files"], responses=responses(401, 403, 404, 409, 410, 503))
 
@@ -49,7 +49,7 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 
 PartNumber = Annotated[
-    int | None, Query(ge=1, le=10_000, description="Number of a part, of an export in parts.")
+    int | None, Query(ge=1, le=MAX_PARTS, description="Number of a part, of an export in parts.")
 ]
 
 
@@ -145,6 +145,8 @@ async def hand_out(
 
     manifest = await service.run(_manifest, store, key) if format.has_parts or part is not None else None
     if manifest is not None and manifest.parts and part is None:
+        if not await service.run(is_whole, store, key):
+            raise NotFoundError(f"A part of {key} is missing.")
         answer = _zip(store, key, manifest, name, request)
         if isinstance(answer, StreamingResponse):
             await record()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, BinaryIO
 
 import anyio
@@ -27,9 +28,11 @@ from export_pipeline.datasets.filter_texts import add_filter
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.formats.registry import FORMATS
+from export_pipeline.jobs import Job
 from export_pipeline.jobs.file_notes import notes_of
+from export_pipeline.store import NotFoundError, Store
+from export_pipeline.store.manifest import ManifestError, read_manifest
 from export_pipeline.store.names import content_disposition
-from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], responses=responses(401, 403, 404, 413, 422, 429, 503)
@@ -142,23 +145,31 @@ async def _find_or_make(
 
 def _reuse(service: Service, row: dict[str, Any], within: timedelta) -> _Answer | None:
     """Return the file of an identical finished request, opened; None if there is none."""
-    job = service.ledger.reuse_inline(row, within)
-    if job is None or job.file_key is None or not service.store.exists(job.file_key):  # it may be in parts
+    return service.ledger.reuse_inline(row, within, partial(_open, service.store))
+
+
+def _open(store: Store, job: Job) -> _Answer | None:
+    """Return the file of a completed job, opened; None if it is in parts, replaced or gone."""
+    format, key, opened = FORMATS[job.format], job.file_key or "", ExitStack()
+    try:
+        manifest = read_manifest(store, key)
+        if manifest.parts or manifest.sha256 != job.sha256:
+            return None
+        content = opened.enter_context(store.open(key))
+    except (NotFoundError, ManifestError):
         return None
-    format = FORMATS[job.format]
     file = InlineFile(
         job_id=job.id,
         name=job.file_name or f"{job.dataset}{format.extension}",
         media_type=format.media_type,
-        size=job.file_size or 0,
-        sha256=job.sha256 or "",
+        size=manifest.bytes,
+        sha256=manifest.sha256,
         rows=job.row_count or 0,
         total_rows=job.row_count or 0 if job.total_rows is None else job.total_rows,
         warnings=len(notes_of(job)),
-        snapshot_at=read_manifest(service.store, job.file_key).snapshot_at.isoformat(),
+        snapshot_at=manifest.snapshot_at.isoformat(),
     )
-    opened = ExitStack()
-    return file, opened.enter_context(service.store.open(job.file_key)), opened
+    return file, content, opened
 
 
 def _problem(error: InlineError, body: ExportRequest) -> Problem:

@@ -34,6 +34,7 @@ from export_pipeline.datasets.export_file import (
     summarize_file,
 )
 from export_pipeline.datasets.options import parse_options
+from export_pipeline.datasets.parts import limits_of
 from export_pipeline.formats.comparison import compare_totals, rows_agree
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Attempt, LedgerError, RefusedError
@@ -100,6 +101,8 @@ class InlineMaker:
         layout = lay_out(data)
         format = FORMATS[request.row["format"]]
         options = format.options_of(data.options)
+        parts = limits_of(data.options, format)
+        max_bytes = min(MAX_FILE_BYTES, (parts and parts.max_bytes) or MAX_FILE_BYTES)
         proof = format.proof(layout, options)
         attempt = Attempt(request.job_id, 1, new_inline_run())
         store, started = self._store, time.monotonic()
@@ -109,7 +112,7 @@ class InlineMaker:
             file_name=file_name(layout, format),
             local=self._folder / f"{os.getpid()}-{request.job_id}{format.extension}",
         ) as upload:
-            rendered = format.render(layout, cast(BinaryIO, _Bounded(upload)), options)
+            rendered = format.render(layout, cast(BinaryIO, _Bounded(upload, max_bytes)), options)
             upload.finish()
             seconds = time.monotonic() - started
             facts = format.read_back(upload.path, options)
@@ -156,8 +159,10 @@ class InlineMaker:
         with open_snapshot(self._settings.source_url, statement_timeout=STATEMENT_SECONDS) as snapshot:
             asked = Request(dataset.dataset, dataset.shape, dataset.spec, request.row["scope"], options)
             data = dataset.source.read(snapshot, asked)
-            if data.source_rows > MAX_ROWS:
-                message = f"It has {data.source_rows:,} rows; {MAX_ROWS:,} can be made at once."
+            parts = limits_of(data.options, FORMATS[request.row["format"]])
+            max_rows = min(MAX_ROWS, (parts and parts.max_rows) or MAX_ROWS)
+            if data.source_rows > max_rows:
+                message = f"It has {data.source_rows:,} rows; {max_rows:,} can be made at once."
                 raise InlineError(Failure.TOO_LARGE, message)
             data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
         return _hold(sanitize(_hold(dataset.shape.build(data))))
@@ -188,13 +193,13 @@ class InlineMaker:
 class _Bounded:
     """Passes a file's bytes to an upload, up to the size that is made at once."""
 
-    def __init__(self, upload: Upload) -> None:
-        self._upload, self._left = upload, MAX_FILE_BYTES
+    def __init__(self, upload: Upload, max_bytes: int) -> None:
+        self._upload, self._left, self._max_bytes = upload, max_bytes, max_bytes
 
     def write(self, data: Any) -> int:
         self._left -= memoryview(data).nbytes
         if self._left < 0:
-            message = f"Its file is larger than {MAX_FILE_BYTES >> 20} MiB."
+            message = f"Its file is larger than {self._max_bytes:,} bytes."
             raise InlineError(Failure.TOO_LARGE, message)
         return self._upload.write(data)
 

@@ -32,9 +32,9 @@ from export_pipeline.jobs.links import (
 from export_pipeline.jobs.states import Status
 from export_pipeline.schedules.periods import period_of
 from export_pipeline.store import Store, StoreError
+from export_pipeline.store.manifest import read_manifest
 from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import name_part
-from export_pipeline.store.publish import read_manifest
 
 router = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))
 pages = APIRouter(prefix="/d", tags=["links"], responses=responses(404, 410, 503))

@@ -20,10 +20,9 @@ from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.store import NotFoundError, Store, manifest_key
-from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
 from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import download_parts, name_part
-from export_pipeline.store.publish import read_manifest
 
 
 def register(app: typer.Typer) -> None:

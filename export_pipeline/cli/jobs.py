@@ -296,7 +296,8 @@ def _file(settings: Settings, job: Job) -> FileOutput | None:
         return None
     from export_pipeline.orchestration.resources import store_resource
     from export_pipeline.store import StoreError
-    from export_pipeline.store.publish import is_whole, read_manifest
+    from export_pipeline.store.manifest import read_manifest
+    from export_pipeline.store.publish import is_whole
 
     store = store_resource(settings).open()
     there, note = None, "in the store"

@@ -15,10 +15,9 @@ from typing import Any, BinaryIO, cast
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.streams import WORKERS
 from export_pipeline.formats.base import FileFacts, Format, Rendered, RenderError
-from export_pipeline.store.parts import PartedUpload, RenderedPart
+from export_pipeline.store.parts import MAX_PARTS, PartedUpload, RenderedPart
 from export_pipeline.tabular.options import Parts
 
-MAX_PARTS = 10_000
 _SAMPLED_ROWS = 2_000
 _SPARE = 1.1
 """Factor by which the rows of a part may be longer than those of the samples before it is rendered twice."""
@@ -59,11 +58,7 @@ def render_parts(
     arranged = format.arrange(layout, options)
     total = arranged.main.rows
     step = min(limits.max_rows or total, _rows_within(limits.max_bytes, arranged, format, options)) or 1
-    if total > step * MAX_PARTS:
-        raise RenderError(
-            f"{total:,} rows make more than {MAX_PARTS:,} parts: ask for larger ones with parts.max_rows or "
-            "parts.max_bytes"
-        )
+    _check_number(math.ceil(total / step), total)
 
     def make(start: int) -> list[_Made]:
         return list(_render(upload, arranged, format, options, limits, start, min(start + step, total)))
@@ -80,12 +75,21 @@ def render_parts(
                         upload.add(part)
                         _add(rendered, of_part)
                         facts.append(read)
+                    _check_number(len(facts), total)  # some were split, as they had too many bytes
                     running |= {pool.submit(make, start) for start in islice(starts, 1)}
                 report(rendered.rows, total)
         except BaseException:
             upload.abort()  # so that the other threads can write no more
             raise
     return rendered, sum_facts(facts)
+
+
+def _check_number(parts: int, rows: int) -> None:
+    if parts > MAX_PARTS:
+        raise RenderError(
+            f"{rows:,} rows make more than {MAX_PARTS:,} parts: ask for larger ones with parts.max_rows or "
+            "parts.max_bytes"
+        )
 
 
 def _render(

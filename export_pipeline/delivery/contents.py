@@ -207,8 +207,7 @@ def _stored_bytes(store: Store, key: str) -> int:
 
 def _manifest(store: Store, key: str) -> Manifest | None:
     """Return the manifest of a file; None if it cannot be read (the mail then has fewer details)."""
-    from export_pipeline.store.manifest import ManifestError
-    from export_pipeline.store.publish import read_manifest
+    from export_pipeline.store.manifest import ManifestError, read_manifest
 
     try:
         return read_manifest(store, key)

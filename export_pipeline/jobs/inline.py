@@ -8,10 +8,10 @@ lease and starts a new attempt, which is a run like any other and replaces the f
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +21,8 @@ from export_pipeline.jobs.reuse import reuse_file
 from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import jobs, materializations
 from export_pipeline.jobs.transitions import record_event
+
+Answer = TypeVar("Answer")
 
 _RUN = "inline-"
 
@@ -68,12 +70,18 @@ class InlineExports(Ledger):
             unreported = {"job_id": job.id, "run_id": job.run_id, "summary": dict(summary)}
             connection.execute(sa.insert(materializations).values(**unreported))
 
-    def reuse_inline(self, request: Mapping[str, Any], within: timedelta) -> Job | None:
-        """Return a new, completed job with the file of an identical request; None if there is no such file.
+    def reuse_inline(
+        self, request: Mapping[str, Any], within: timedelta, open_file: Callable[[Job], Answer | None]
+    ) -> Answer | None:
+        """Write a completed job with the file of an identical request; return its file, opened.
 
         Args:
             request: As for `begin_inline`.
             within: As for `reuse`.
+            open_file: Called with the job. If it returns None, the file cannot be used and there is no job.
+
+        Returns:
+            What `open_file` returns; None if there is no such file.
 
         Raises:
             LedgerError: the database rejects a value, e.g. a NUL character.
@@ -82,9 +90,10 @@ class InlineExports(Ledger):
         with suppress(_NothingToReuse), self._writing() as (connection, now):
             row = connection.execute(sa.insert(jobs).values(**request).returning(*jobs.c)).mappings().one()
             completed = reuse_file(connection, now, Job.of(row), within)
-            if completed is None:
+            answer = None if completed is None else open_file(completed)
+            if answer is None:
                 raise _NothingToReuse  # rolls the row back
-            return completed
+            return answer
         return None
 
 

@@ -36,8 +36,8 @@ from export_pipeline.store.base import (
     StoreUnavailableError,
 )
 from export_pipeline.store.keys import MANIFEST_SUFFIX, whole_key
-from export_pipeline.store.manifest import Manifest, ManifestError
-from export_pipeline.store.publish import is_whole, read_manifest, unpublish, verify_file
+from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
+from export_pipeline.store.publish import is_whole, unpublish, verify_file
 from export_pipeline.store.store import Store
 
 UNFINISHED_AFTER = timedelta(days=1)

@@ -11,9 +11,8 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.store import NotFoundError, Store
-from export_pipeline.store.manifest import ManifestError
+from export_pipeline.store.manifest import ManifestError, read_manifest
 from export_pipeline.store.parts import name_part
-from export_pipeline.store.publish import read_manifest
 
 _TABLES = ("pyarrow.lib.Table", "pandas.DataFrame", "pandas.core.frame.DataFrame")
 

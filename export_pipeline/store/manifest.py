@@ -14,8 +14,10 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from export_pipeline.core.amounts import with_unit
 from export_pipeline.core.schema import Schema, Text, replace_surrogates
 from export_pipeline.store.base import StoreError
-from export_pipeline.store.keys import scope_segment, window_key
+from export_pipeline.store.keys import manifest_key, scope_segment, window_key
+from export_pipeline.store.store import Store
 
+_LARGEST_BYTES = 64 << 20
 _Bytes = bytes  # in the class below, `bytes` is a field
 
 
@@ -225,3 +227,14 @@ def changed_cells(changed: Mapping[tuple[str, str], int]) -> dict[str, dict[str,
     for (reason, column), count in sorted(changed.items()):
         nested.setdefault(reason, {})[column] = count
     return nested
+
+
+def read_manifest(store: Store, key: str) -> Manifest:
+    """Return the manifest of the file `key`.
+
+    Raises:
+        NotFoundError: The file has no manifest: the export is not complete.
+        ManifestError: The manifest is damaged.
+    """
+    with store.open(manifest_key(key)) as source:
+        return Manifest.from_json(source.read(_LARGEST_BYTES))

@@ -14,12 +14,15 @@ _JOINERS = "\u200c\u200d"  # invisible, but needed to spell Persian, Hindi and e
 _LEADING = "=+-@＝＋－＠."
 
 
-def safe_file_name(name: str) -> str:
+def safe_file_name(name: str, suffix: str = "") -> str:
     """Replace every character by `_` that is harmful in a file system, shell, header or display.
 
     Harmful are control and invisible characters (also bidi overrides), lone surrogates, line separators and
     `<>:"/\\|?*`. A leading dot or formula sign gets a `_` before it. The result has at most 180 bytes of
     UTF-8, including the extension.
+
+    Args:
+        suffix: Harmless text to put before the extension. It is never cut.
     """
     name = "".join("_" if unicodedata.category(c) in _INVISIBLE and c not in _JOINERS else c for c in name)
     name = _FORBIDDEN.sub("_", name).strip()
@@ -29,8 +32,8 @@ def safe_file_name(name: str) -> str:
     stem, dot, extension = name.rpartition(".")
     if not dot or len(extension) > 20:
         stem, extension = name, ""
-    room = _LENGTH - len((dot + extension).encode())
-    return stem.encode()[:room].decode(errors="ignore") + (dot + extension if extension else "")
+    end = suffix + (dot + extension if extension else "")
+    return stem.encode()[: _LENGTH - len(end.encode())].decode(errors="ignore") + end
 
 
 def content_disposition(file_name: str) -> str:

@@ -12,9 +12,16 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export_pipeline.store.base import CHUNK_BYTES, OnBytes, StagedFile, StoredFile, StoreError
+from export_pipeline.store.base import (
+    CHUNK_BYTES,
+    NotFoundError,
+    OnBytes,
+    StagedFile,
+    StoredFile,
+    StoreError,
+)
 from export_pipeline.store.keys import manifest_key, part_key
-from export_pipeline.store.manifest import Manifest, Part
+from export_pipeline.store.manifest import Manifest, Part, read_manifest
 from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
@@ -23,6 +30,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 log = logging.getLogger(__name__)
+
+MAX_PARTS = 9_999
+"""Maximum number of parts of an export: the order of their names, with four digits, is that of their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +104,33 @@ class PartedUpload(StagedFile):
         return StoredFile(self.key, sum(part.bytes for part in parts), hash_of_parts(parts), location)
 
     def stage(self, progress: OnBytes | None = None) -> None:
-        """Do nothing: `add` has sent what can be sent, and no other upload has the keys of these parts."""
+        """Cancel the uploads of older attempts that make one file. No other upload has the keys of the parts.
 
-    def publish(
-        self, *, before_visible: Callable[[], None] | None = None, progress: OnBytes | None = None
-    ) -> StoredFile:
-        """Make the parts visible under their keys. No manifest names them yet.
+        `add` has sent what can be sent of the parts before they are visible.
+        """
+        self._store.delete(self.key, still=lambda: False)
+        if progress is not None:
+            progress(self.finish().bytes)
+
+    def publish(self, *, before_visible: Callable[[], None] | None = None) -> StoredFile:
+        """Make the parts visible under their keys. No manifest names them yet, so `abort` removes them.
 
         Args:
             before_visible: Called before the first part appears; an exception from it is raised here.
-            progress: Called with the bytes of the parts that are visible.
         """
         if before_visible is not None:
             before_visible()
-        done = 0
         for part in self._in_order():
             self._shown.append(part.upload.key)
-            done += part.upload.publish().bytes
-            if progress is not None:
-                progress(done)
-        self._ended = True
+            part.upload.publish()
         return self.finish()
 
+    def keep(self) -> None:
+        """Let `abort` do nothing any more: the manifest that lists the parts is visible."""
+        self._ended = True
+
     def abort(self) -> None:
-        """See `StagedFile.abort`. Also removes parts that are visible already."""
+        """See `StagedFile.abort`. Also removes visible parts that the manifest does not list."""
         if self._ended:
             return
         self._ended = True
@@ -125,18 +138,27 @@ class PartedUpload(StagedFile):
             upload.abort()
         if self._shown:
             try:
-                self._store.delete(*self._shown)
-            except StoreError as error:  # a purge removes them, as no manifest names them
+                self._store.delete(*self._shown, still=self._is_unlisted)
+            except StoreError as error:  # a purge removes them, if no manifest names them
                 log.warning("the parts of %s could not be removed: %s", self.key, error)
+
+    def _is_unlisted(self) -> bool:
+        """Return whether no manifest lists the parts."""
+        try:  # a server may have stored it and answered with an error
+            return read_manifest(self._store, self.key).parts != self.parts
+        except NotFoundError:
+            return True
 
     def _in_order(self) -> Sequence[RenderedPart]:
         return sorted(self._parts, key=lambda part: part.first_row)
 
 
 def name_part(file_name: str, number: int) -> str:
-    """Return the name under which people save a part, e.g. "orders-0001.csv"; numbers begin with 1."""
-    stem, _, extension = file_name.rpartition(".")
-    return safe_file_name(f"{stem}-{number:04}.{extension}")
+    """Return the name under which people save a part, e.g. "orders-0001.csv"; numbers begin with 1.
+
+    Each part has another one: a name that is too long is cut before the number.
+    """
+    return safe_file_name(file_name, f"-{number:04}")
 
 
 def download_parts(store: Store, key: str, manifest: Manifest, folder: Path, file_name: str) -> list[Path]:

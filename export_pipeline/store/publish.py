@@ -8,7 +8,7 @@ The manifest makes an export complete, so it is written last and removed first. 
 3. The new file appears, then its manifest.
 
 An export in parts has no file under its own key: its manifest lists the parts, whose keys no other attempt
-has. They appear in step 3, and those of the old export are removed at the end.
+has. They appear in step 3. What only the old export needs, such as its parts, is removed at the end.
 
 A process that dies or is suspended between the steps changes nothing later: a newer attempt has cancelled its
 uploads. Between the two halves of step 3 the SHA-256 in the manifest does not match the file, so the export
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 
 from export_pipeline.store.base import (
@@ -26,15 +27,17 @@ from export_pipeline.store.base import (
     NotFoundError,
     OnBytes,
     StoredFile,
+    StoreError,
 )
-from export_pipeline.store.keys import manifest_key
-from export_pipeline.store.manifest import Manifest, ManifestError
+from export_pipeline.store.keys import manifest_key, whole_key
+from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
 from export_pipeline.store.parts import PartedUpload, hash_of_parts
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 
+log = logging.getLogger(__name__)
+
 _MEDIA_TYPE = "application/json"
-_LARGEST_MANIFEST = 64 << 20
 
 
 def publish(
@@ -62,22 +65,30 @@ def publish(
     upload.stage(progress)
     beside = manifest_key(upload.key)
     with store.stage_bytes(content.to_json(), beside, media_type=_MEDIA_TYPE) as staged:
-        replaced = _replaced_by_parts(store, upload.key) if content.parts else []
+        replaced = _files_replaced(store, upload.key, content)
         stored = upload.publish(before_visible=before_visible)
         staged.publish()
+    if isinstance(upload, PartedUpload):
+        upload.keep()
     if replaced:
-        store.delete(*replaced, still=lambda: read_manifest(store, upload.key) == content)
+        try:
+            store.delete(*replaced, still=lambda: read_manifest(store, upload.key) == content)
+        except StoreError as error:  # the new export is published, and a purge removes them
+            log.warning("what the new %s replaces could not be removed: %s", upload.key, error)
     return stored, content
 
 
-def _replaced_by_parts(store: Store, key: str) -> list[str]:
-    """Return the keys of the files that an export in parts is about to replace.
+def _files_replaced(store: Store, key: str, content: Manifest) -> list[str]:
+    """Return the keys of the files that only the old export needs.
 
-    Only those of the manifest: other parts may be those of a newer attempt, and purge removes orphaned ones.
+    Parts that its manifest does not list may be those of a newer attempt; a purge removes orphaned ones.
     """
+    files: list[str] = []
     with contextlib.suppress(NotFoundError, ManifestError):
-        return read_manifest(store, key).part_keys(key) or [key]
-    return []
+        files = [part for part in read_manifest(store, key).part_keys(key) if whole_key(part) == key]
+    if content.parts and store.exists(key):
+        files.append(key)
+    return files
 
 
 def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], bool] = lambda _: False) -> None:
@@ -90,33 +101,25 @@ def unpublish(store: Store, key: str, *, unless: Callable[[Manifest | None], boo
             publish the export any more. If it returns True, the export is kept.
     """
 
-    parts: list[str] = []
-
     def is_due() -> bool:
-        nonlocal parts
         manifest = None
         with contextlib.suppress(NotFoundError, ManifestError):
             manifest = read_manifest(store, key)
-            parts = manifest.part_keys(key)
         return not unless(manifest)
 
     if is_due():  # asked first too, so that no upload of others is ended for nothing
-        store.delete(manifest_key(key), key, *parts, still=is_due)
+        # An attempt that has shown parts cannot publish its manifest any more, so all of them are removed.
+        store.delete(manifest_key(key), key, *sorted(_list_parts(store, key)), still=is_due)
+
+
+def _list_parts(store: Store, key: str) -> set[str]:
+    """Return the keys of all parts in the store, whether the manifest lists them or not."""
+    return {file.key for file in store.list(f"{key}.parts/") if whole_key(file.key) == key}
 
 
 def is_of_another_run(run_id: str | None) -> Callable[[Manifest | None], bool]:
     """Return a function for `unpublish` that keeps what another run has published."""
     return lambda manifest: manifest is not None and manifest.run_id != run_id
-
-
-def read_manifest(store: Store, key: str) -> Manifest:
-    """Return the manifest of the file `key`.
-
-    Raises:
-        NotFoundError: The file has no manifest: the export is not complete.
-        ManifestError: The manifest is damaged.
-    """
-    return Manifest.from_json(_read_small(store, manifest_key(key)))
 
 
 def is_whole(store: Store, key: str) -> bool:
@@ -126,14 +129,10 @@ def is_whole(store: Store, key: str) -> bool:
         StoreError: The store cannot be used.
         ValueError: The key is invalid.
     """
-    if store.exists(key):
-        return True
-    try:
+    parts: list[str] = []
+    with contextlib.suppress(NotFoundError, ManifestError):
         parts = read_manifest(store, key).part_keys(key)
-    except (NotFoundError, ManifestError):
-        return False
-    there = {file.key for file in store.list(f"{key}.parts/")} if parts else set()
-    return bool(parts) and there.issuperset(parts)
+    return _list_parts(store, key).issuperset(parts) if parts else store.exists(key)
 
 
 def verify_file(store: Store, key: str) -> list[str]:
@@ -205,8 +204,3 @@ def _measure(store: Store, key: str) -> tuple[int, str]:
             digest.update(chunk)
             size += len(chunk)
     return size, digest.hexdigest()
-
-
-def _read_small(store: Store, key: str) -> bytes:
-    with store.open(key) as source:
-        return source.read(_LARGEST_MANIFEST)

@@ -5,7 +5,7 @@ import hashlib
 
 from export_pipeline.settings import Settings
 from export_pipeline.store import manifest_key
-from export_pipeline.store.publish import read_manifest
+from export_pipeline.store.manifest import read_manifest
 from export_pipeline_tests.api.service import Running, serving
 from export_pipeline_tests.api.test_exports import ask, problem
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload
+from export_pipeline.tabular.options import Parts
 
 
 @pytest.fixture
@@ -66,3 +68,22 @@ def test_what_cannot_be_made_leaves_nothing_and_says_why(
             away = settings.model_copy(update={"source_url": "postgresql://u:p@127.0.0.1:1/db"})
             maker = inline_work.InlineMaker(away, load_datasets(), str(maker._folder))
     assert refused(maker, settings, accounts[0]) is reason
+
+
+@pytest.mark.parametrize("parts", [Parts.model_construct(max_rows=100), Parts.model_construct(max_bytes=100)])
+def test_an_export_of_several_parts_is_too_large(
+    maker: inline_work.InlineMaker, settings: Settings, accounts: list[str], parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The dataset asks for parts by default."""
+    monkeypatch.setattr(inline_work, "limits_of", lambda options, format: parts)
+    assert refused(maker, settings, accounts[0]) is Failure.TOO_LARGE
+
+
+def test_a_dataset_asks_for_parts_by_default(settings: Settings, accounts: list[str], tmp_path: Path) -> None:
+    datasets = dict(load_datasets())
+    records = datasets["records"]
+    attributes = records.attributes.model_copy(update={"options": {"parts": {"max_rows": 100}}})
+    datasets["records"] = replace(records, attributes=attributes)
+    maker = inline_work.InlineMaker(settings, datasets, str(tmp_path))
+    assert refused(maker, settings, accounts[0]) is Failure.TOO_LARGE

@@ -16,7 +16,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
 from export_pipeline.store import StoreUnavailableError, manifest_key
-from export_pipeline.store.publish import read_manifest
+from export_pipeline.store.manifest import read_manifest
 from export_pipeline_tests.api.service import CONTENT, Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
 from export_pipeline_tests.delivery.mail_server import mail_server

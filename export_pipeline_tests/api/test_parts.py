@@ -12,11 +12,12 @@ import pytest
 
 from export_pipeline.jobs import Attempt, File
 from export_pipeline.store.keys import request_key
-from export_pipeline.store.manifest import Manifest
+from export_pipeline.store.manifest import Manifest, read_manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
 from export_pipeline.store.publish import publish
 from export_pipeline_tests.api.service import Running, start
 from export_pipeline_tests.api.test_exports import ask, problem
+from export_pipeline_tests.api.test_inline import get
 from export_pipeline_tests.api.test_links import PERSON
 
 PARTS = [b"a\r\n1\r\n2\r\n", b"a\r\n3\r\n"]
@@ -91,6 +92,32 @@ def test_the_page_of_a_link_lists_the_parts(service: Running, export: str) -> No
     assert httpx.get(f"{once}/file").headers["content-type"] == "application/zip"
 
 
+def test_a_download_is_a_use_of_a_link_be_it_all_parts_or_one(service: Running, export: str) -> None:
+    client = service.client()
+
+    def link(uses: int) -> str:
+        return str(client.post(f"/v1/exports/{export}/links", json={"max_uses": uses}).json()["url"])
+
+    once, twice = link(1), link(2)
+    assert httpx.head(f"{once}/file").status_code == 200  # hands out nothing
+    assert httpx.get(f"{once}/file?part=3").status_code == 404
+    assert httpx.get(f"{once}/file").headers["content-type"] == "application/zip"
+    assert problem(httpx.get(f"{once}/file")) == (410, "expired")
+    assert [httpx.get(f"{twice}/file?part={part}").status_code for part in (1, 2, 1)] == [200, 200, 410]
+
+
+def test_a_part_that_is_missing_costs_no_use_of_a_link(service: Running, export: str) -> None:
+    """Nor is the answer a ZIP that breaks off."""
+    url = service.client().post(f"/v1/exports/{export}/links", json={"max_uses": 1}).json()["url"]
+    key = str(service.ledger.get(export).file_key)
+    lost = read_manifest(service.store, key).part_keys(key)[1]
+    content = service.store.path(lost).read_bytes()  # type: ignore[attr-defined]
+    service.store.delete(lost)
+    assert httpx.get(f"{url}/file").status_code == 410
+    service.store.put_bytes(content, lost, media_type="text/csv")
+    assert httpx.get(f"{url}/file").status_code == 200
+
+
 def test_a_request_for_parts_of_a_pdf_is_refused(service: Running, accounts: list[str]) -> None:
     body = {
         "dataset": "records",
@@ -101,3 +128,18 @@ def test_a_request_for_parts_of_a_pdf_is_refused(service: Running, accounts: lis
     answer = service.client().post("/v1/exports", json=body)
     assert problem(answer) == (422, "invalid_options")
     assert "pdf is always one file" in answer.text
+
+
+@pytest.mark.parametrize("is_file_left", [False, True])
+def test_an_export_in_parts_is_not_reused_for_one_that_is_made_at_once(
+    service: Running, accounts: list[str], export: str, monkeypatch: pytest.MonkeyPatch, is_file_left: bool
+) -> None:
+    """Nor is a file that an attempt left under its key."""
+    if is_file_left:
+        service.store.put_bytes(b"old", str(service.ledger.get(export).file_key), media_type="text/csv")
+    records = service.app.state.service.datasets["records"]
+    monkeypatch.setattr(records, "attributes", records.attributes.model_copy(update={"reuse_seconds": 300}))
+    answer = get(service, "csv", scope=accounts[0])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert len(answer.content.splitlines()) > 100
+    assert {job.id for job in service.ledger.find()} == {export, answer.headers["export-id"]}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.jobs import Attempt, LedgerError, Status
+from export_pipeline.jobs import Attempt, Job, LedgerError, Status
 from export_pipeline.jobs.inline import InlineExports, is_inline_run, new_inline_run
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline_tests.jobs.database import Database
@@ -89,10 +89,17 @@ def test_an_identical_finished_request_is_reused_by_the_same_person_in_the_same_
     inline: InlineExports,
 ) -> None:
     minute = timedelta(minutes=1)
-    assert inline.reuse_inline({**ROW, "requested_by": "ann"}, minute) is None
+
+    def reuse(within: timedelta = minute, is_usable: bool = True, **other: Any) -> Job | None:
+        asked = {**ROW, "requested_by": "ann", **other}
+        return inline.reuse_inline(asked, within, lambda job: job if is_usable else None)
+
+    assert reuse() is None
     assert inline.find() == []  # an ask that found nothing leaves no row
     inline.completed(begin(inline, requested_by="ann"), FILE, LATER)
-    reused = inline.reuse_inline({**ROW, "requested_by": "ann"}, minute)
+    assert reuse(is_usable=False) is None
+    assert len(inline.find()) == 1
+    reused = reuse()
     assert reused is not None
     assert (reused.status, reused.file_key, reused.sha256) == (Status.COMPLETED, FILE.key, FILE.sha256)
     assert reused.id != ID
@@ -102,6 +109,6 @@ def test_an_identical_finished_request_is_reused_by_the_same_person_in_the_same_
         {"filters": {"x": {"equals": 1}}},
         {"format": "pdf"},
     ):
-        assert inline.reuse_inline({**ROW, "requested_by": "ann", **other}, minute) is None
-    assert inline.reuse_inline({**ROW, "requested_by": "ann"}, timedelta(0)) is None
+        assert reuse(**other) is None
+    assert reuse(timedelta(0)) is None
     assert len(inline.find()) == 2

@@ -18,8 +18,8 @@ from export_pipeline.store import (
     open_store,
 )
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.manifest import Manifest
-from export_pipeline.store.publish import publish, read_manifest, verify_file
+from export_pipeline.store.manifest import Manifest, read_manifest
+from export_pipeline.store.publish import publish, verify_file
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import job_in, run_of
 from export_pipeline_tests.services.fixtures import Bucket

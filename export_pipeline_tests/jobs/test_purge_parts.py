@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from export_pipeline.jobs import File, Job, Ledger, Status
+from export_pipeline.jobs import File, Job, Ledger, RefusedError, Status
+from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.purge import FindingKind, purge, unpublish_own
+from export_pipeline.store import manifest_key
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.manifest import Manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
 from export_pipeline.store.publish import publish
@@ -116,7 +118,44 @@ def test_parts_stay_with_their_job_when_the_manifest_is_lost(
     assert parts <= {file.key for file in store.list()}
     ledger.hold(job.id, False)
     ledger.delete(job.id, lambda key: unpublish_own(ledger, store, key))
+    assert list(store.list()) == []
+
+
+def test_old_parts_that_a_run_of_the_ui_left_behind_are_removed(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    """No job names them, but the manifest of the new file beside them does."""
+    key = "exports/a/takeoff/daily/2026-01-31.csv"
+    old = parts_of(store, key, tmp_path)
+    old.publish()
+    content = Manifest(
+        name="takeoff-csv", path="2026-01-31.csv", bytes=1, hash=f"sha256:{hashlib.sha256(b'a').hexdigest()}",
+        format="csv", mediatype="text/csv", rows=0, dataset="takeoff", scope="a", cadence="daily",
+        window="2026-01-31", snapshot_at=NOW, deployment=ledger.deployment(),
+    )  # fmt: skip
+    store.put_bytes(b"a", key, media_type="text/csv")
+    store.put_bytes(content.to_json(), manifest_key(key), media_type="application/json")
+    age(store, 1.5)
     assert {what for what, _ in findings(ledger, store)} == {FindingKind.INCOMPLETE}
+    assert {file.key for file in store.list()} == {key, manifest_key(key)}
+
+
+def test_parts_under_legal_hold_stay(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
+    job = complete(ledger, store, tmp_path, NOW - timedelta(minutes=1))
+    ledger.hold(job.id, True)
+    there = {file.key for file in store.list()}
+    age(store, 30)
+    assert findings(ledger, store) == []
+    with pytest.raises(RefusedError, match="legal hold"):
+        ledger.delete(job.id, lambda key: unpublish_own(ledger, store, key))
+    with (
+        pytest.raises(RefusedError, match="legal hold"),
+        KnownFiles.sharing(ledger).replacing(str(job.file_key)),
+    ):
+        pass
+    assert {file.key for file in store.list()} == there
+    ledger.hold(job.id, False)
+    assert findings(ledger, store) == [(FindingKind.EXPIRED, job.file_key)]
     assert list(store.list()) == []
 
 

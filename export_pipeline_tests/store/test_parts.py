@@ -6,19 +6,29 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from export_pipeline.store import Store, StoredFile, StoreError, manifest_key, open_store
+from export_pipeline.store import Store, StoredFile, StoreError, Upload, manifest_key, open_store
+from export_pipeline.store.base import StagedFile
 from export_pipeline.store.keys import part_key, request_key, whole_key, window_key
-from export_pipeline.store.manifest import Manifest
-from export_pipeline.store.parts import PartedUpload, RenderedPart, hash_of_parts, zip_parts
-from export_pipeline.store.publish import is_whole, publish, read_manifest, unpublish, verify_file
+from export_pipeline.store.manifest import Manifest, read_manifest
+from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.parts import (
+    PartedUpload,
+    RenderedPart,
+    download_parts,
+    hash_of_parts,
+    name_part,
+    zip_parts,
+)
+from export_pipeline.store.publish import is_whole, publish, unpublish, verify_file
 from export_pipeline_tests.services.fixtures import Bucket
-from export_pipeline_tests.store.putting import put
+from export_pipeline_tests.store.putting import begin
 
 KEY = "exports/s/takeoff/daily/2026-01-31.csv"
 LARGE = os.urandom((9 << 20) + 1)  # sent in pieces before it is published
@@ -88,20 +98,166 @@ def test_an_attempt_that_ends_early_leaves_nothing(store: Store, tmp_path: Path)
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_new_parts_replace_old_ones_and_a_single_file(store: Store, tmp_path: Path) -> None:
-    file = tmp_path / "single"
-    file.write_bytes(b"single")
-    put(store, file, KEY)
-    single = Manifest(
-        name="a", path=KEY.rpartition("/")[2], bytes=6, hash=f"sha256:{hashlib.sha256(b'single').hexdigest()}",
-        format="csv", mediatype="text/csv", rows=1, dataset="takeoff", snapshot_at=datetime(2026, 1, 1, tzinfo=UTC),
+def publish_single(store: Store, folder: Path, content: bytes) -> None:
+    with begin(store, KEY, folder) as upload:
+        upload.write(content)
+        publish(store, upload, manifest_of_single)
+
+
+def manifest_of_single(stored: StoredFile) -> Manifest:
+    return Manifest(
+        name="a", path=KEY.rpartition("/")[2], bytes=stored.bytes, hash=f"sha256:{stored.sha256}", format="csv",
+        mediatype="text/csv", rows=1, dataset="takeoff", snapshot_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
-    store.put_bytes(single.to_json(), manifest_key(KEY), media_type="application/json")
+
+
+def fail_manifests(store: Store, monkeypatch: pytest.MonkeyPatch, *, is_stored: bool) -> None:
+    """Let the store answer with an error when a manifest is published, and store it nonetheless or not."""
+    stage_bytes = store.stage_bytes
+
+    @contextmanager
+    def stage(data: bytes, key: str, *, media_type: str) -> Iterator[StagedFile]:
+        with stage_bytes(data, key, media_type=media_type) as staged:
+            publish_it = staged.publish
+
+            def fail() -> StoredFile:
+                if is_stored:
+                    publish_it()
+                raise StoreError("the disk is full")
+
+            monkeypatch.setattr(staged, "publish", fail)
+            yield staged
+
+    monkeypatch.setattr(store, "stage_bytes", stage)
+
+
+def test_new_parts_replace_old_ones_and_a_single_file(store: Store, tmp_path: Path) -> None:
+    publish_single(store, tmp_path, b"single")
     for contents in ([b"1", b"2", b"3"], [b"4"]):
         with begun(store, tmp_path, contents) as upload:
             publish_parts(store, upload)
         assert keys(store) == {*read_manifest(store, KEY).part_keys(KEY), manifest_key(KEY)}
         assert verify_file(store, KEY) == []
+
+
+def test_a_single_file_replaces_parts(store: Store, tmp_path: Path) -> None:
+    with begun(store, tmp_path, [b"1", b"2"]) as upload:
+        publish_parts(store, upload)
+    publish_single(store, tmp_path, b"single")
+    assert keys(store) == {KEY, manifest_key(KEY)}
+    assert verify_file(store, KEY) == []
+
+
+@pytest.mark.parametrize("old", [None, "single", "parts"])
+def test_a_manifest_that_cannot_be_published_leaves_no_part(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None
+) -> None:
+    if old == "single":
+        publish_single(store, tmp_path, b"single")
+    if old == "parts":
+        with begun(store, tmp_path, [b"1", b"2"]) as upload:
+            publish_parts(store, upload)
+    there = keys(store)
+    fail_manifests(store, monkeypatch, is_stored=False)
+    with pytest.raises(StoreError, match="full"), begun(store, tmp_path, [b"3", LARGE]) as upload:
+        publish_parts(store, upload)
+    assert keys(store) == there
+    assert old is None or verify_file(store, KEY) == []
+
+
+def test_parts_stay_if_their_manifest_is_stored_in_spite_of_an_error(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may store it and be gone before it answers."""
+    fail_manifests(store, monkeypatch, is_stored=True)
+    with pytest.raises(StoreError, match="full"), begun(store, tmp_path, [b"1", b"2"]) as upload:
+        publish_parts(store, upload)
+    assert verify_file(store, KEY) == []
+
+
+def test_old_parts_that_cannot_be_removed_do_not_fail_the_new_export(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with begun(store, tmp_path, [b"1", b"2"]) as upload:
+        publish_parts(store, upload)
+    old = set(read_manifest(store, KEY).part_keys(KEY))
+    delete = store.delete
+
+    def refuse(*names: str, **options: object) -> None:
+        if old.intersection(names):
+            raise StoreError("access denied")
+        delete(*names, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "delete", refuse)
+        with begun(store, tmp_path, [b"3"]) as upload:
+            publish_parts(store, upload)
+        publish_single(store, tmp_path, b"single")
+    assert "access denied" in caplog.text
+    assert verify_file(store, KEY) == []
+    assert keys(store) == {KEY, manifest_key(KEY), *old}
+    unpublish(store, KEY)  # also what no manifest lists any more
+    assert keys(store) == set()
+
+
+def test_the_manifest_tells_an_export_in_parts_from_a_file_that_is_left_over(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single file that lost its manifest is not the export, and goes with the next one."""
+    with begun(store, tmp_path, [b"1", b"2"]) as upload:
+        publish_parts(store, upload)
+    with monkeypatch.context() as patch:
+        fail_manifests(store, patch, is_stored=False)
+        with pytest.raises(StoreError, match="full"):
+            publish_single(store, tmp_path, b"single")
+    assert KEY in keys(store)
+    assert verify_file(store, KEY) == []
+    store.delete(read_manifest(store, KEY).part_keys(KEY)[0])
+    assert not is_whole(store, KEY)
+    with begun(store, tmp_path, [b"3"]) as upload:
+        publish_parts(store, upload)
+    assert keys(store) == {*read_manifest(store, KEY).part_keys(KEY), manifest_key(KEY)}
+
+
+def test_an_older_attempt_at_a_single_file_cannot_appear_after_the_parts(
+    store: Store, tmp_path: Path
+) -> None:
+    older: Upload
+    with begin(store, KEY, tmp_path) as older:
+        older.write(LARGE)
+        older.stage()
+        with begun(store, tmp_path, [b"1"]) as upload:
+            publish_parts(store, upload)
+        with pytest.raises(StoreError):
+            older.publish()
+    assert keys(store) == {*read_manifest(store, KEY).part_keys(KEY), manifest_key(KEY)}
+
+
+def test_an_older_attempt_at_parts_cannot_appear_after_a_single_file(store: Store, tmp_path: Path) -> None:
+    def overtaken() -> None:
+        publish_single(store, tmp_path, b"single")
+
+    with pytest.raises(StoreError), begun(store, tmp_path, [b"1", LARGE]) as upload:
+        publish_parts(store, upload, before_visible=overtaken)
+    assert keys(store) == {KEY, manifest_key(KEY)}
+    assert verify_file(store, KEY) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".csv", "報告書" * 25 + ".csv", "a" * 172 + ".csv", "🏗️" * 60, "é" * 88 + ".jsonl"]
+)
+def test_every_part_has_its_own_name_at_any_length(store: Store, tmp_path: Path, name: str) -> None:
+    numbers = [*range(1, 200), *range(9_990, 10_001), 123_456]
+    names = [name_part(name, number) for number in numbers]
+    assert len(set(names)) == len(numbers)
+    assert all(len(one.encode()) <= 180 and safe_file_name(one) == one for one in names)
+    with begun(store, tmp_path, [b"1", b"2", b"3"]) as upload:
+        publish_parts(store, upload)
+    manifest = read_manifest(store, KEY)
+    paths = download_parts(store, KEY, manifest, tmp_path, name)
+    assert [path.read_bytes() for path in paths] == [b"1", b"2", b"3"]
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_parts(store, KEY, manifest, name)))) as archive:
+        assert [archive.read(path.name) for path in paths] == [b"1", b"2", b"3"]
 
 
 def test_old_parts_stay_whole_until_the_new_manifest_is_there(store: Store, tmp_path: Path) -> None:
@@ -112,6 +268,7 @@ def test_old_parts_stay_whole_until_the_new_manifest_is_there(store: Store, tmp_
         assert verify_file(store, KEY) == []  # the old ones
         raise KeyboardInterrupt
     assert verify_file(store, KEY) == []
+    assert keys(store) == {*read_manifest(store, KEY).part_keys(KEY), manifest_key(KEY)}
 
 
 def test_a_missing_or_changed_part_is_found(store: Store, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from export_pipeline.store import (
     manifest_key,
     open_store,
 )
-from export_pipeline.store.manifest import Manifest
-from export_pipeline.store.publish import is_of_another_run, publish, read_manifest, unpublish, verify_file
+from export_pipeline.store.manifest import Manifest, read_manifest
+from export_pipeline.store.publish import is_of_another_run, publish, unpublish, verify_file
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.store.putting import begin
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from export_pipeline.core.columns import Column
 from export_pipeline.core.streams import prefetch
+from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, label_columns
@@ -46,10 +47,10 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         raise SourceError(
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
         ) from error
-    except sa.exc.ArgumentError as error:  # sqlite://file.db, where the file is in the place of the host
+    except (sa.exc.ArgumentError, ValueError) as error:  # sqlite://file.db: the file is in the host's place
         raise SourceError(f"EXPORT_SOURCE_URL is no URL that its driver knows: {error}") from None
     try:
-        with engine.connect() as connection:
+        with _connect(engine, url) as connection:
             snapshot = SqlAlchemySnapshot(connection)
             if is_sqlite:
                 snapshot.prepare_sqlite(statement_timeout)
@@ -64,6 +65,18 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         raise describe_error(error, url) from None
     finally:
         engine.dispose()
+
+
+def _connect(engine: sa.Engine, url: sa.URL) -> sa.Connection:
+    try:
+        return engine.connect()
+    except (OSError, TypeError, ValueError) as error:  # a driver's own, before it calls the server
+        if classify_fault(error) is Fault.LOST:
+            raise describe_error(error, url) from None
+        raise SourceError(
+            "EXPORT_SOURCE_URL: its database driver refuses one of the options after the question mark, or a "
+            f"file that one of them names: {error}"
+        ) from None
 
 
 def _session(dialect: sa.Dialect, statement_timeout: float) -> list[str]:

@@ -56,6 +56,14 @@ def test_a_missing_table_says_what_to_do(application: Application) -> None:
         ("nosuchdb://x/y", "needs a database driver that is not installed"),
         ("sqlite:////nowhere/at/all.db", "cannot be reached: there is no such file; correct EXPORT_SOURCE"),
         ("postgresql://u:hunter2@127.0.0.1:1/db", "cannot be reached: check .* that it is running"),
+        ("mysql+pymysql://u:hunter2@127.0.0.1:1/db", "cannot be reached: check .* that it is running"),
+        ("mysql+pymysql://u@127.0.0.1:1/db?colour=red", "refuses one of the options .*'colour'"),
+        ("mysql+pymysql://u@127.0.0.1:1/db?ssl_ca=/no.pem", "refuses .* a file .* No such file"),
+        ("mysql+pymysql://u@127.0.0.1:1/db?ssl_ca=/dev/null", "refuses .* a file .*(?i:certificate)"),
+        (
+            "mysql+pymysql://u@127.0.0.1:1/db?connect_timeout=soon",
+            "is no URL that its driver knows: .*'soon'",
+        ),
     ],
 )
 def test_a_database_that_is_not_there(url: str, says: str) -> None:

@@ -294,25 +294,28 @@ def _filters(job: Job) -> str | None:
 
     The text that the request gives for a filter stands in for its values.
     """
-    displayed = job.options.get("filters_display") or {}
+    displayed = job.options.get("filters_display")
+    texts = displayed if isinstance(displayed, dict) else {}
     sentences = []
-    for name, operators in sorted((job.filters or {}).items()):
+    for name, operators in sorted(job.filters.items()):
         values = operators if isinstance(operators, dict) else {"equals": operators}
         words = ", ".join(
             _value(value) if operator in ("equals", "in", "range") else f"{operator} {_value(value)}"
             for operator, value in values.items()
             if value is not None
         )
-        sentences.append(f"{name.replace('_', ' ')}: {displayed.get(name) or words}")
+        text = texts.get(name)
+        if shown := text if isinstance(text, str) and text else words:
+            sentences.append(f"{name.replace('_', ' ')}: {shown}")
     return "; ".join(sentences) or None
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_value, value))
+        return ", ".join(map(_value, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_value(one)}" for name, one in value.items() if one is not None)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if value and isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -115,11 +115,12 @@ class RunReports(Dispatcher):
     ) -> Job:
         """Record a file that a run made without a request, as the launchpad and backfills do.
 
-        It becomes a completed job, so it is listed, downloaded, held and removed as all others. The same run
-        and file are recorded once.
+        It becomes a completed job, which is listed, downloaded, held and removed as all others. There is one
+        job for a run and key: if it exists, it is returned as it is, whatever its status and file are today.
 
         Args:
-            who: What started the run, for the job's record.
+            started_at: Time at which the job counts as requested and started.
+            who: Who is named in the event of its completion, e.g. dagster.
         """
         job_id = unrequested_id(run_id, file.key)
         request = {

@@ -81,7 +81,7 @@ def _without_values(error: BaseException) -> str:
 def _advice(error: BaseException, fault: Fault) -> str:
     if fault in _ADVICE:
         return _ADVICE[fault]
-    code = sqlstate_of(error) or code_of(error)
+    code = "22" if isinstance(error, MisfitError) else sqlstate_of(error) or code_of(error)
     for cure, codes in _CURES.items():
         if code.startswith(codes):
             return cure

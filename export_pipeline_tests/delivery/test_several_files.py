@@ -98,6 +98,26 @@ def test_the_mail_names_account_period_and_filters(exports: Exports, server: Mai
     assert server.to(BEN)["Subject"] == "Orders (Corner shop, 2026-01-26 to 2026-02-01): no rows"
 
 
+@pytest.mark.parametrize(
+    ("filters", "options", "words"),
+    [
+        ({"a": {}, "b": None, "c": {"equals": None}, "d": {"range": {"from": None}}}, {}, None),
+        ({"a": {}}, {"filters_display": {"a": "large ones"}}, "a: large ones"),
+        ({"a": {"equals": ""}, "b": {"in": []}, "c": False}, {}, 'a: ""; b: none; c: false'),
+        ({"a": 5, "b": ["x", None]}, {"filters_display": "large"}, "a: 5; b: x, null"),
+        ({"a": 5}, {"filters_display": {"a": {"b": 1}}}, "a: 5"),
+        ({"a": 5}, {"filters_display": ["a"]}, "a: 5"),
+    ],
+)
+def test_filters_of_any_form_are_words_or_left_out(
+    exports: Exports, server: MailServer, filters: dict[str, Any], options: dict[str, Any], words: str | None
+) -> None:
+    exports.completed([ANN], title="Orders", filters=filters, options=options)
+    assert exports.deliver().sent == 1
+    _, label, rest = text(server.to(ANN)).partition("Filters: ")
+    assert (rest.partition("\n")[0] if label else None) == words
+
+
 def test_files_that_do_not_all_fit_are_linked(exports: Exports, server: MailServer) -> None:
     schedule_id = scheduled(exports)
     made(exports, schedule_id, "large.csv", "weekly/2026-01-26", content=b"x" * 9_000)

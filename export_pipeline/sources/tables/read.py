@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -20,13 +19,12 @@ from export_pipeline.sources.tables import drift, lookup
 from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
 from export_pipeline.sources.tables.key_ranges import split_by_key
+from export_pipeline.sources.tables.previous_totals import read_previous_totals
 from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.totals import Count, count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of
-from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import Readers, Scope, TableSpec
-from export_pipeline.tabular.sums import sum_columns
 
 DRIFT = "The source differs from what is declared: "
 
@@ -128,7 +126,10 @@ class TableReader:
         self.ensure_values_exist(dataset)
         count = count_and_totals(self.snapshot, dataset, self.columns)
         export = self.export(count, self._rows(dataset, count))
-        export.previous_totals = self._previous_totals(hidden)
+        export.previous_totals, warnings = read_previous_totals(
+            self.snapshot, self.spec, self.request, hidden
+        )
+        self.warnings += warnings
         return export
 
     def export(self, count: Count, rows: Table) -> ExportData:
@@ -158,28 +159,6 @@ class TableReader:
     def staged_columns(self, special: Collection[str]) -> tuple[Column, ...]:
         """Return the columns to read, of which some hold NaN or infinities."""
         return tuple(replace(column_of(one), has_special=one.name in special) for one in self.columns)
-
-    def _previous_totals(self, hidden: frozenset[str]) -> dict[str, str]:
-        """Return exact sums of the period before the window: of columns that are read as the database adds
-        them, of others over the rows, which are read for it.
-        """
-        previous = self.request.window and self.request.window.previous
-        compared = [one for one in select_columns(self.spec, self.request.options) if is_compared(one)]
-        if self.spec.compare is None or not previous or not compared:
-            return {}
-        request = replace(self.request, window=previous)
-        dataset = TableQuery(self.snapshot, self.spec, request, hidden)
-        read = [one for one in find_needed_columns(self.spec, compared) if one.compute is None]
-        count, _, special, exact = count_and_totals(self.snapshot, dataset, read)
-        if others := [column for column in compared if column.name not in exact]:
-            read = [one for one in find_needed_columns(self.spec, others) if one.compute is None]
-            columns = tuple(replace(column_of(one), has_special=one.name in special) for one in read)
-            select = dataset.rows(read)
-            batches = partial(self.snapshot.batches, select, columns, lambda *_: None)
-            rows = tabular.add_computed(Table("rows", columns, count, batches), self.spec, others, Counter())
-            sums = sum_columns(rows, [column.name for column in others])
-            exact |= {name: str(one.total) for name, one in sums.items()}
-        return {column.name: exact[column.name] for column in compared}
 
     def consistency_check(
         self, facts: Facts, recount: Callable[[], Facts], shares: int = 1

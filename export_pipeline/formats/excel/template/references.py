@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from export_pipeline.formats.excel.names import column_letters, quote_sheet
+from export_pipeline.formats.excel.names import column_letters
 from export_pipeline.formats.excel.xml import column_number
 
 _LAST_ROW, _LAST_COLUMN = 1_048_576, 16_383
@@ -186,8 +186,3 @@ def parse_area(cells: str) -> tuple[int, int, int, int]:
     if first is None or last is None:
         raise TemplateError(f"{cells} is not a range of cells")
     return int(first[4]), int(last[4]), column_number(first[2]), column_number(last[2])
-
-
-def sheet_prefix(sheet: str) -> str:
-    """Return a sheet's name as it stands before a reference."""
-    return f"{quote_sheet(sheet)}!"

@@ -1,0 +1,98 @@
+"""A damaged cell of the previous period neither stops the export nor falsifies the comparison."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.windows import Window
+from export_pipeline_tests.sources.tables.test_table import database, execute, export
+
+__all__ = ["database"]
+
+MARCH = Window("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC), "UTC")
+MONEY = {"type": "money(12,2)", "total": True}
+SPEC: dict[str, Any] = {
+    "source": {"table": "t"},
+    "window": {"column": "day", "type": "date"},
+    "compare": "previous_period",
+    "columns": [
+        {"name": "id", "type": "integer"},
+        {"name": "price", **MONEY},
+        {"name": "fee", **MONEY},
+        {"name": "half", **MONEY, "compute": "round(price / pieces, 2)"},
+        {"name": "pieces", "type": "integer", "hidden": True},
+    ],
+}
+
+
+def compare(url: str, price: str = "numeric(12,2)", *rows: str, **changes: Any) -> ExportData:
+    """Export March, after a February with these rows."""
+    execute(
+        url,
+        f"CREATE TABLE t (id int PRIMARY KEY, day date, price {price}, fee numeric(12,2), pieces int)",
+        "INSERT INTO t VALUES (1, '2026-03-05', 10, 1, 2)",
+        *(f"INSERT INTO t VALUES ({row})" for row in rows),
+    )
+    data, _ = export(url, {**SPEC, **changes}, window=MARCH)
+    return data
+
+
+def test_all_columns_are_compared(database: str) -> None:
+    data = compare(database, "numeric(12,2)", "2, '2026-02-01', 3, 1.25, 2", "3, '2026-02-28', 5, 0.5, 0")
+    assert {name: float(total) for name, total in data.previous_totals.items()} == {
+        "price": 8.0,
+        "fee": 1.75,
+        "half": 1.5,  # without the division by zero, which is null
+    }
+    assert data.warnings == []
+
+
+@pytest.mark.parametrize("cell", ["'NaN'", "'Infinity'"])
+def test_a_column_with_an_infinity_is_not_compared(postgres_url: str, cell: str) -> None:
+    data = compare(postgres_url, "numeric", f"2, '2026-02-01', {cell}, 1.25, 2", "3, '2026-02-02', 7, 1, 1")
+    assert {name: float(total) for name, total in data.previous_totals.items()} == {"fee": 2.25}
+    (first, second) = data.warnings
+    assert first.startswith("price: not compared with the previous period, whose sum would lack cells: ")
+    assert second.startswith("half: not compared with the previous period")
+    assert "NaN or infinity" in first
+
+
+def test_a_text_among_numbers_of_sqlite_is_not_left_out_silently(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/t.db"
+    data = compare(url, "integer", "2, '2026-02-01', 'anna', 1.25, 2", "3, '2026-02-02', 7, 1, 1")
+    assert {name: float(total) for name, total in data.previous_totals.items()} == {"fee": 2.25}
+    assert data.warnings == [
+        "price: not compared with the previous period, whose sum would lack cells: "
+        "1 (a number that its column cannot hold, left empty).",
+        "half: not compared with the previous period, whose sum would lack cells: "
+        "1 (a number that its column cannot hold, left empty).",
+    ]
+
+
+def test_cells_that_cannot_be_read_stop_no_export(database: str) -> None:
+    columns = [*SPEC["columns"][:3], {"name": "cut", **MONEY, "compute": "round(price * 1.0, 2)"}]
+    data = compare(database, "numeric", "2, '2026-02-01', 0.12345, 1.25, 2", columns=columns)
+    assert data.source_rows == 1
+    assert data.previous_totals == {}
+    (warning,) = data.warnings
+    assert warning.startswith(
+        "price, fee, cut: not compared with the previous period, which cannot be added. "
+    )
+    assert "column 'price' holds a value that is no money(12,2)" in warning
+
+
+def test_an_error_of_the_database_stops_no_export(postgres_url: str) -> None:
+    execute(
+        postgres_url,
+        "CREATE TABLE texts (id int PRIMARY KEY, day date, price text)",
+        "INSERT INTO texts VALUES (1, '2026-03-05', '10'), (2, '2026-02-05', 'anna')",
+        "CREATE VIEW t AS SELECT id, day, price::numeric(12,2) AS price FROM texts",
+    )
+    data, rows = export(postgres_url, {**SPEC, "columns": SPEC["columns"][:2]}, window=MARCH)
+    assert [row["id"] for row in rows] == [1]
+    assert data.previous_totals == {}
+    (warning,) = data.warnings
+    assert "invalid text representation (SQLSTATE 22P02)" in warning
+    assert "anna" not in warning

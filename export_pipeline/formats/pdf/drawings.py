@@ -14,7 +14,8 @@ from export_pipeline.core.layout import MAX_PICTURE_BYTES, Drawing, ReadPicture
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import integers, join
 from export_pipeline.formats.pdf.images import embed_image
-from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.outline import Bookmark
+from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.style import MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line
 

@@ -1,4 +1,4 @@
-"""Pages filled from top to bottom, their footers, and the document outline."""
+"""Pages filled from top to bottom, and their footers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import pairwise
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.images import Image
 from export_pipeline.formats.pdf.objects import PdfFile, text_string
+from export_pipeline.formats.pdf.outline import Bookmark, Outline
 from export_pipeline.formats.pdf.structure import Element, Structure
 from export_pipeline.formats.pdf.style import FOOTER, MARGIN, UNIT
 from export_pipeline.formats.pdf.typeset import Line, Typesetter
@@ -18,18 +19,6 @@ from export_pipeline.formats.pdf.typeset import Line, Typesetter
 _SCALE = b"%g 0 0 %g 0 0 cm\n" % (1 / UNIT, 1 / UNIT)
 _HELD = 1 << 20
 """Bytes of a page's content that are buffered before they are written."""
-_BOOKMARKS = 10_000
-"""Most entries of an outline; more would only slow readers down."""
-
-
-@dataclass(slots=True)
-class Bookmark:
-    """An entry of the outline: its title, the page object it leads to, and the height there in points."""
-
-    title: str
-    page: int
-    y: float
-    children: list[Bookmark] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -87,8 +76,7 @@ class Pages:
         self._full: list[_Sheet] = []
         self._strip = 0
         self.row = 0
-        self.bookmarks: list[Bookmark] = []
-        self._marked = 0
+        self.outline = Outline()
 
     @property
     def y(self) -> int:
@@ -289,12 +277,7 @@ class Pages:
 
     def bookmark(self, title: str, parent: Bookmark | None = None) -> Bookmark | None:
         """Add an outline entry that leads here; return None if there are too many."""
-        if self._marked >= _BOOKMARKS:
-            return None
-        self._marked += 1
-        entry = Bookmark(title, self.number, (self.y + UNIT * 6) / UNIT)
-        (self.bookmarks if parent is None else parent.children).append(entry)
-        return entry
+        return self.outline.add(title, self.number, (self.y + UNIT * 6) / UNIT, parent)
 
     def destination(self, number: int) -> None:
         """Write the reserved destination object that links lead to: this place."""
@@ -384,37 +367,6 @@ class Pages:
             self.print(lines, 0, y, style.SMALL, style.MUTED)
         self._sheets, self.structure = [], structure
         return b"".join(sheet.content)
-
-    def outline(self) -> bytes:
-        """Write the outline; return its catalog entries, empty if there is none."""
-        if not self.bookmarks:
-            return b""
-        root = self.pdf.reserve()
-        first, last = self._level(self.bookmarks, root)
-        self.pdf.put(
-            b"<</Type/Outlines/First %d 0 R/Last %d 0 R/Count %d>>" % (first, last, len(self.bookmarks)), root
-        )
-        return b"/Outlines %d 0 R/PageMode/UseOutlines" % root
-
-    def _level(self, entries: Sequence[Bookmark], parent: int) -> tuple[int, int]:
-        first = self.pdf.reserve(len(entries))
-        last = first + len(entries) - 1
-        for number, entry in enumerate(entries, first):
-            body = b"<</Title%b/Parent %d 0 R/Dest[%d 0 R/XYZ 0 %g null]" % (
-                text_string(entry.title),
-                parent,
-                entry.page,
-                entry.y,
-            )
-            if number > first:
-                body += b"/Prev %d 0 R" % (number - 1)
-            if number < last:
-                body += b"/Next %d 0 R" % (number + 1)
-            if entry.children:
-                inner = self._level(entry.children, number)
-                body += b"/First %d 0 R/Last %d 0 R/Count %d" % (*inner, -len(entry.children))
-            self.pdf.put(body + b">>", number)
-        return first, last
 
 
 def leading_of(size: int) -> int:

@@ -14,7 +14,8 @@ from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.arrays import batches
 from export_pipeline.formats.pdf.cells import heading
 from export_pipeline.formats.pdf.columns import Strip
-from export_pipeline.formats.pdf.pages import Bookmark, Pages, ascent_of, leading_of
+from export_pipeline.formats.pdf.outline import Bookmark
+from export_pipeline.formats.pdf.pages import Pages, ascent_of, leading_of
 from export_pipeline.formats.pdf.rows import Marks, RowSetter, StripRows
 from export_pipeline.formats.pdf.strips import Links, StripPrinter, set_header, set_total
 from export_pipeline.formats.pdf.structure import Element

@@ -71,7 +71,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
         drawer.print(layout.drawings)
         warnings += drawer.warnings
     pages.finish()
-    outline = pages.outline()
+    outline = pages.outline.write(pdf)
     _resources(pages)
     tags = b""
     if structure is not None:

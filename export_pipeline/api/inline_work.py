@@ -40,6 +40,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Attempt, LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.jobs.inline import InlineExports, new_inline_run
+from export_pipeline.redaction import hide_in_error
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, StoreError, Upload
@@ -236,6 +237,7 @@ def _answer(connection: Connection, maker: InlineMaker, request: InlineRequest) 
     except InlineError as error:
         connection.send(InlineError(error.reason, error.message))
     except Exception as error:
+        hide_in_error(error)
         connection.send(InlineError(Failure.INTERNAL, f"{type(error).__name__}: {error}"))
     else:
         with opened:

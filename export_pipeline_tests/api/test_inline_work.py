@@ -3,9 +3,11 @@
 import errno
 import os
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from export_pipeline.api import inline_work
@@ -87,3 +89,18 @@ def test_a_dataset_asks_for_parts_by_default(settings: Settings, accounts: list[
     datasets["records"] = replace(records, attributes=attributes)
     maker = inline_work.InlineMaker(settings, datasets, str(tmp_path))
     assert refused(maker, settings, accounts[0]) is Failure.TOO_LARGE
+
+
+def test_an_unforeseen_error_quotes_no_cell(
+    maker: inline_work.InlineMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise pa.ArrowInvalid("Failed to parse string: 'anna@example.org' as a scalar of type int32")
+
+    monkeypatch.setattr(maker, "make", fail)
+    ours, theirs = Pipe()
+    with ours, theirs:
+        inline_work._answer(theirs, maker, InlineRequest("7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11", {}, {}))
+        answer = ours.recv()
+    assert answer.reason is Failure.INTERNAL
+    assert answer.message == "ArrowInvalid: ArrowInvalid: the message may quote a value, and is not shown"

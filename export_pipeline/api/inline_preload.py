@@ -3,6 +3,7 @@
 A format imports its writer and reader when they are first used, which would take up to 0.3 s in each maker.
 """
 
+import export_pipeline.api.inline_work
 import export_pipeline.formats.csv.readback
 import export_pipeline.formats.csv.write
 import export_pipeline.formats.excel.readback

@@ -1,6 +1,8 @@
 """A service on a sample source, on each kind of ledger."""
 
+import multiprocessing
 from collections.abc import Iterator, Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -54,9 +56,18 @@ def settings(database: Database, source_url: str, tmp_path: Path) -> Settings:  
     return Settings(source_url=source_url, jobs_url=database.url, store_url=str(tmp_path / "store"))
 
 
+@pytest.fixture(scope="session")
+def warm_makers() -> None:
+    """Parents of makers are forked from a process that has read the datasets, which takes longer than most exports."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["export_pipeline_tests.api.warm_makers"]
+    )
+    forkserver.ensure_running()
+
+
 @pytest.fixture
 def service(
-    settings: Settings, declared: Mapping[str, Dataset], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, declared: Mapping[str, Dataset], warm_makers: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
     """A running service."""
     monkeypatch.setattr(service_module, "load_datasets", lambda: declared)

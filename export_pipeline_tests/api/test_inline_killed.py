@@ -10,63 +10,29 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import httpx
 import pytest
 
 from export_pipeline.api.inline_messages import InlineRequest
-from export_pipeline.api.inline_work import InlineMaker
-from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Attempt, File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.inline import InlineExports, is_inline_run
+from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.keys import create_key
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store, open_store
-from export_pipeline.store.folder_upload import FolderUpload
 from export_pipeline.store.keys import manifest_key, request_key
+from export_pipeline_tests.api.killed_maker import die_at
 from export_pipeline_tests.api.service import Running
 from export_pipeline_tests.api.test_start import children_of, lives, started
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
 
 STEPS = ("rendered", "begun", "visible", "published", "completed")
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["export_pipeline.api.inline_preload"])
-
-
-def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -> None:
-    """Make an export, and be killed at a step of it."""
-    shown = 0
-
-    def die_after(call: Callable[..., Any], number: int = 1) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            nonlocal shown
-            result = call(*args, **kwargs)
-            shown += 1
-            if shown == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        return run
-
-    match step:
-        case "rendered":
-            InlineMaker._publish = die_after(lambda *_: None)  # type: ignore[method-assign]
-        case "begun":
-            InlineExports.begin_inline = die_after(InlineExports.begin_inline)  # type: ignore[method-assign]
-        case "visible" | "published":
-            number = 1 if step == "visible" else 2  # the second one is the manifest
-            FolderUpload._show = die_after(FolderUpload._show, number)  # type: ignore[method-assign]
-        case "completed":
-            InlineExports.completed = die_after(InlineExports.completed)  # type: ignore[method-assign]
-    InlineMaker(settings, load_datasets(), folder).make(request)
 
 
 def visible(store: Store) -> set[str]:
@@ -76,12 +42,14 @@ def visible(store: Store) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_process_leaves_a_whole_export_none_or_one_that_a_run_finishes(
-    settings: Settings, accounts: list[str], tmp_path: Path, step: str
+    settings: Settings, accounts: list[str], tmp_path: Path, step: str, warm_makers: None
 ) -> None:
     row = {"dataset": "records", "format": "csv", "scope": accounts[0], "filters": {}, "columns": None,
            "options": {}, "requested_by": "ann"}  # fmt: skip
     request = InlineRequest(str(uuid.uuid4()), row, {"requested_by": "ann"})
-    process = FORKS.Process(target=die_at, args=(step, settings, str(tmp_path), request))
+    process = multiprocessing.get_context("forkserver").Process(
+        target=die_at, args=(step, settings, str(tmp_path), request)
+    )
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL

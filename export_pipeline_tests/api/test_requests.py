@@ -94,6 +94,9 @@ def test_a_name_of_several_scopes_is_refused_with_their_ids(
     answer = service.client().post("/v1/exports", json=body)
     assert problem(answer) == (422, "unknown_scope")
     assert all(account in answer.json()["detail"] for account in accounts)
+    of_any = service.client().get("/v1/exports", params={"scope": "twins"})
+    assert problem(of_any) == (422, "unknown_scope")
+    assert all(account in of_any.json()["detail"] for account in accounts)
     # Of those that a caller may see, one has the name.
     assert ask(service.client(scopes=[accounts[1]]), "twins")["scope"] == accounts[1]
 

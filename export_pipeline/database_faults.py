@@ -185,10 +185,15 @@ def _diagnostics(error: Any) -> tuple[str, str, str]:
     if (diag := getattr(error, "diag", None)) is not None:
         values = [getattr(diag, name.lower(), None) or "" for name in names]
     else:
-        details = {bytes(key): value for key, value in getattr(error, "details", None) or ()}
-        values = [details.get(f"PG_DIAG_{name}".encode(), b"").decode("utf-8", "replace") for name in names]
+        details = getattr(error, "details", None) or ()
+        texts = {_text(key): _text(value) for key, value in details}
+        values = [texts.get(f"PG_DIAG_{name}", "") for name in names]
     primary, hint, context = (" ".join(value.split()) for value in values)
     return primary, f"HINT: {hint}" if hint else "", context
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def code_of(error: BaseException) -> str:

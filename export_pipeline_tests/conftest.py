@@ -53,10 +53,14 @@ def _no_passwords_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @sa.event.listens_for(sa.Engine, "connect")
-def _no_waiting_for_the_disk(connection: Any, _: Any) -> None:
-    """As with PostgreSQL: what a crash of the machine would lose are test data."""
+def _no_waiting_for_others(connection: Any, _: Any) -> None:
+    """As with PostgreSQL, where a writer waits for no reader; what a crash of the machine would lose are test data.
+
+    Threads share the databases of an instance in memory: a write while another thread reads would fail at once.
+    """
     if type(connection).__module__ == "sqlite3":
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA read_uncommitted = ON")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,3 +1,4 @@
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -130,3 +131,34 @@ def test_ids_in_any_spelling(ledger: Ledger, database: Database) -> None:
     job_id = database.insert()
     if database.is_postgres:
         assert ledger.get(job_id.upper().replace("-", "")).id == job_id
+
+
+def test_requests_for_the_same_rows_of_any_scope(ledger: Ledger, database: Database) -> None:
+    def insert(**values: str) -> str:
+        row = {"dataset": "t", "format": "csv", "scope": "a", "window_key": "daily/2026-02-02"} | values
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        sql = f"INSERT INTO export_jobs ({names}) VALUES ({marks}) RETURNING id"
+        return str(database.run(sql, *row.values())[0][0])
+
+    same = [insert(), insert(scope="b"), insert(format="json"), insert(scope="c", options="{}")]
+    canceled, retried, deleted = (ledger.get(insert(scope=scope)) for scope in "def")
+    for other in (
+        {"dataset": "u"},
+        {"window_key": "daily/2026-02-03"},
+        {"options": '{"sort": ["-id"]}'},
+        {"filters": '{"id": {"equals": 1}}'},
+        {"columns": '["id"]'},
+        {"columns": "[]"},
+        {"requested_by": "ann"},
+    ):
+        insert(**other)
+    ledger.canceled(canceled.id)
+    ledger.canceled(retried.id)
+    ledger.retry(retried.id)
+    ledger.canceled(deleted.id)
+    ledger.delete(deleted.id, lambda key: None)
+    together = ledger.requested_with(ledger.get(same[0]))
+    assert {job.id for job in together} == {*same}
+    ids = [*same, canceled.id, retried.id, deleted.id, *(str(uuid.uuid4()) for _ in range(2500))]
+    assert ledger.in_first_attempt(ids) == {job.id: job.created_at for job in together}
+    assert ledger.in_first_attempt([]) == {}

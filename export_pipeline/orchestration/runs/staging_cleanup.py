@@ -2,8 +2,8 @@
 
 A successful run no longer needs its staged data. A failed or canceled run keeps the data of its completed
 steps for a day, so that it can be re-executed from the failure without another read of the source. Data of
-the failed step are removed at once, as they may have filled the disk. What several runs share is removed when
-none of their jobs can use it any more.
+the failed step are removed at once, as they may have filled the disk, and so are data of requests that were
+deleted. Rows that several runs share are removed when none of their jobs can use them any more.
 """
 
 import math
@@ -18,8 +18,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from export_pipeline.jobs import Ledger
+from export_pipeline.jobs import Ledger, LedgerError
 from export_pipeline.orchestration.runs import run_lock, shared_reads
+from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.staging import REJECTED, is_whole
 
 KEPT_SECONDS = 24 * 3600
@@ -40,7 +41,7 @@ def clean_staging(
 
     Args:
         folder: The staging folder. Files that are not staged data stay.
-        ledger: Knows which jobs still need the rows that their runs share; None keeps such rows for a day.
+        ledger: Knows which jobs still need what is staged for them; None keeps it for a day.
         dry_run: Remove nothing.
         until: Deadline on the clock of `time.monotonic`. The next call continues.
     """
@@ -92,13 +93,25 @@ def _leftovers(path: Path, run: dg.DagsterRun | None, ledger: Callable[[], Ledge
     """Return the staged data that may be removed of a run that has ended or is unknown."""
     if (run and run.is_success) or _touched(path) < time.time() - KEPT_SECONDS:
         return [path]
-    if ledger is not None and shared_reads.is_read(path) and not shared_reads.is_needed(path, ledger):
+    if ledger is not None and (_is_deleted(run, ledger) if run else _is_done(path, ledger)):
         return [path]
     if run is None or not path.is_dir():
         return []
     steps = list(path.iterdir())
     torn = [step for step in steps if not is_whole(step) and not (step / REJECTED).is_dir()]
     return [path] if torn == steps else torn
+
+
+def _is_deleted(run: dg.DagsterRun, ledger: Callable[[], Ledger]) -> bool:
+    """Return whether all requests of a run were deleted, so that it cannot be executed again."""
+    requested = [attempt.job_id for attempt in attempts_of(run.tags, None)]
+    with suppress(LedgerError):
+        return bool(requested) and not ledger().get_all(requested)
+    return False
+
+
+def _is_done(path: Path, ledger: Callable[[], Ledger]) -> bool:
+    return shared_reads.is_read(path) and not shared_reads.is_needed(path, ledger)
 
 
 def _bytes(path: Path) -> int:

@@ -345,6 +345,23 @@ def test_shared_rows_go_when_no_job_can_use_them(shop: Deployment, ledger: Ledge
     assert reads == ["together"]
 
 
+def test_rows_of_a_failed_run_go_when_its_request_is_deleted(
+    shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = request_each(shop)
+    monkeypatch.setattr("export_pipeline.formats.csv.write.render", broken)
+    run = launch(shop, first).run_id
+    tick(shop)
+    (failed,) = ledger.find(status=[Status.FAILED])
+    clean(shop, ledger)
+    assert (shop.staging / run).exists()
+    ledger.delete(failed.id, lambda key: None)
+    clean_staging(shop.instance, shop.staging)
+    assert (shop.staging / run).exists()
+    clean(shop, ledger)
+    assert not (shop.staging / run).exists()
+
+
 def test_shared_rows_stay_while_the_ledger_is_away(
     shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

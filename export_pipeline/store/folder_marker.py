@@ -61,14 +61,14 @@ class FolderMarker:
         """Raise StoreError if the folder was used before and is now a different one."""
         if self._registry is None:
             return
-        there = self._read()
         if self._expected is None:
             try:
                 self._expected = self._registry.find(self._url)
             except StoreUnavailableError:
-                if there is None:
+                if self._read() is None:
                     raise
                 return  # the folder is most likely the right one, and its files can be used meanwhile
+        there = self._read()  # after the id: another process may write both now, the marker first
         if self._expected not in (None, there):
             raise StoreError(self._says(there))
 

@@ -53,6 +53,20 @@ def unmount(store: FolderStore) -> Path:
     return there
 
 
+def test_two_processes_use_a_new_folder_at_once(
+    use: Callable[[], FolderStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, find = use(), LedgerStores.find
+
+    def find_later(stores: LedgerStores, url: str) -> str | None:
+        monkeypatch.undo()
+        first.put_bytes(b"x", KEY, media_type="text/csv")
+        return find(stores, url)
+
+    monkeypatch.setattr(LedgerStores, "find", find_later)
+    assert use().exists(KEY)
+
+
 def test_a_folder_that_lost_its_marker_is_used_for_nothing(use: Callable[[], FolderStore]) -> None:
     store = use()
     store.put_bytes(b"x", KEY, media_type="text/csv")

@@ -304,7 +304,8 @@ class _Judge:
             manifest = None
         if manifest is not None and manifest.deployment not in (None, self._deployment):
             return finding(FindingKind.FOREIGN, problem="Another deployment has made it.")
-        if manifest is not None and not manifest.is_of(key, None if key != file.key else file.bytes):
+        is_file = key == file.key and not (manifest and manifest.parts)  # else it is left over beside parts
+        if manifest is not None and not manifest.is_of(key, file.bytes if is_file else None):
             manifest = None
         if (manifest is None or manifest.deployment is None) and not self.known.written([key]):
             return finding(

@@ -11,14 +11,16 @@ import httpx
 import pytest
 
 from export_pipeline.jobs import Attempt, File
+from export_pipeline.settings import Settings
 from export_pipeline.store.keys import request_key
 from export_pipeline.store.manifest import Manifest, read_manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
 from export_pipeline.store.publish import publish
-from export_pipeline_tests.api.service import Running, start
+from export_pipeline_tests.api.service import Running, serving, start
 from export_pipeline_tests.api.test_exports import ask, problem
 from export_pipeline_tests.api.test_inline import get
 from export_pipeline_tests.api.test_links import PERSON
+from export_pipeline_tests.services.fixtures import Bucket
 
 PARTS = [b"a\r\n1\r\n2\r\n", b"a\r\n3\r\n"]
 
@@ -26,10 +28,14 @@ PARTS = [b"a\r\n1\r\n2\r\n", b"a\r\n3\r\n"]
 @pytest.fixture
 def export(service: Running, accounts: list[str], tmp_path: Path) -> str:
     """The id of a completed export in two parts."""
-    made = str(ask(service.client(), accounts[0])["id"])
+    return export_parts(service, accounts[0], tmp_path)
+
+
+def export_parts(service: Running, account: str, folder: Path) -> str:
+    made = str(ask(service.client(), account)["id"])
     job = start(service.ledger, made)
     key = request_key(job.scope, job.id, "csv")
-    with PartedUpload(service.store, key, tmp_path, media_type="text/csv", file_name="a.csv") as upload:
+    with PartedUpload(service.store, key, folder, media_type="text/csv", file_name="a.csv") as upload:
         for row, content in zip((1, 3), PARTS, strict=True):
             part = upload.begin(row)
             part.write(content)
@@ -116,6 +122,33 @@ def test_a_part_that_is_missing_costs_no_use_of_a_link(service: Running, export:
     assert httpx.get(f"{url}/file").status_code == 410
     service.store.put_bytes(content, lost, media_type="text/csv")
     assert httpx.get(f"{url}/file").status_code == 200
+
+
+@pytest.mark.slow
+def test_parts_in_s3_come_as_one_zip_or_by_links_and_go_together(
+    settings: Settings, accounts: list[str], bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket.server.environment().items():
+        monkeypatch.setenv(name, value)
+    on_s3 = {"store_url": bucket.url, "s3_endpoint_url": bucket.server.endpoint_url}
+    with serving(settings.model_copy(update=on_s3)) as service:
+        made, client = export_parts(service, accounts[0], tmp_path), service.client()
+        whole = client.get(f"/v1/exports/{made}/file")
+        with zipfile.ZipFile(io.BytesIO(whole.content)) as archive:
+            assert [archive.read(f"Süd-000{number}.csv") for number in (1, 2)] == PARTS
+        url = client.post(f"/v1/exports/{made}/links", json={"max_uses": 2}).json()["url"]
+        assert "location" not in httpx.head(f"{url}/file?part=2").headers
+        signed = httpx.get(f"{url}/file?part=2")
+        file = httpx.get(signed.headers["location"])
+        assert (signed.status_code, file.content) == (302, PARTS[1])
+        assert "filename*=UTF-8''S%C3%BCd-0002.csv" in file.headers["content-disposition"]
+        assert [httpx.get(f"{url}/file").status_code for _ in range(2)] == [200, 410]
+        service.ledger.hold(made, True)
+        assert client.delete(f"/v1/exports/{made}").status_code == 423
+        assert len(list(service.store.list("exports/"))) == 3
+        service.ledger.hold(made, False)
+        assert client.delete(f"/v1/exports/{made}").status_code == 204
+        assert list(service.store.list("exports/")) == []
 
 
 def test_a_request_for_parts_of_a_pdf_is_refused(service: Running, accounts: list[str]) -> None:

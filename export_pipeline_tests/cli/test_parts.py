@@ -8,14 +8,26 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.datasets import parts
 from export_pipeline.demo import bookkeeping
-from export_pipeline.store import open_store
-from export_pipeline.store.publish import is_whole, unpublish
+from export_pipeline.store import (
+    Store,
+    StoredFile,
+    StoreUnavailableError,
+    Upload,
+    manifest_key,
+    open_store,
+)
+from export_pipeline.store.base import StagedFile
+from export_pipeline.store.keys import MANIFEST_SUFFIX, whole_key
+from export_pipeline.store.manifest import read_manifest
+from export_pipeline.store.publish import is_whole, unpublish, verify_file
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.services.fixtures import Bucket
 
@@ -150,3 +162,67 @@ def test_parts_lie_in_s3_and_go_with_their_manifest(
     assert sum(Decimal(row[rows[0].index("sale_price_cents")] or 0) for row in rows[1:]) > 0
     unpublish(store, made["file_key"])
     assert list(store.list()) == []
+
+
+@pytest.mark.parametrize("ends", ["at a part", "at the manifest"])
+@pytest.mark.parametrize("place", ["folder", "s3"])
+def test_a_run_that_is_retried_between_its_parts_leaves_one_export(
+    command: Command, scope: str, tmp_path: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch, place: str, ends: str,
+) -> None:  # fmt: skip
+    store = open_store(str(tmp_path / "store"))
+    if place == "s3":
+        bucket: Bucket = request.getfixturevalue("bucket")
+        for name, value in bucket.server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("EXPORT_STORE_URL", bucket.url)
+        monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", bucket.server.endpoint_url)
+        store = open_store(bucket.url, endpoint_url=bucket.server.endpoint_url)
+    publish, stage_bytes = Upload.publish, type(store).stage_bytes
+    published: list[str] = []
+
+    def publish_once(upload: Upload, **options: Any) -> StoredFile:
+        if whole_key(upload.key) != upload.key:
+            published.append(upload.key)
+        if ends == "at a part" and len(published) == 2:
+            raise StoreUnavailableError("It is away.")
+        return publish(upload, **options)
+
+    def stage_once(store: Store, data: bytes, key: str, *, media_type: str) -> StagedFile:
+        staged = stage_bytes(store, data, key, media_type=media_type)
+        if ends == "at the manifest" and key.endswith(MANIFEST_SUFFIX) and not published:
+            fail = Mock(side_effect=StoreUnavailableError("It is away."))
+            monkeypatch.setattr(staged, "publish", fail)
+        return staged
+
+    monkeypatch.setattr(Upload, "publish", publish_once)
+    monkeypatch.setattr(type(store), "stage_bytes", stage_once)
+    made = export(command, scope, "csv", "-o", "parts.max_rows=400")
+    assert len(published) == {"at a part": 2 + 3, "at the manifest": 3 + 3}[ends]
+    manifest = read_manifest(store, made["file_key"])
+    listed = {manifest_key(made["file_key"]), *manifest.part_keys(made["file_key"])}
+    assert {file.key for file in store.list()} == listed
+    assert verify_file(store, made["file_key"]) == []
+    assert manifest.rows == 1000
+
+
+def test_a_long_title_loses_no_rows(command: Command, scope: str, tmp_path: Path) -> None:
+    title = "Quarterly report of all records " * 6
+    made = export(command, scope, "csv", "-o", "parts.max_rows=300", "-o", f"title={title}")
+    downloaded = command("download", made["file_key"], "--to", str(tmp_path / "out"), "--json").json
+    assert len(rows_of([Path(path) for path in downloaded["files"]])) == 1001
+    assert [path[-9:] for path in downloaded["files"]] == [f"-000{number}.csv" for number in range(1, 5)]
+
+
+def test_parts_that_were_cut_again_count_too(
+    command: Command, scope: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The samples let expect one part."""
+    monkeypatch.setattr(parts, "MAX_PARTS", 1)
+    monkeypatch.setattr(parts, "_rows_within", lambda *_: 1000)
+    ended = command(
+        "request", "records", "--scope", scope, "--format", "csv", "-o", f"parts.max_bytes={64 << 10}"
+    )
+    assert ended.code == 1
+    assert "1,000 rows make more than 1 parts" in ended.out + ended.err
+    assert list((tmp_path / "store").rglob("*.csv")) == []

@@ -140,6 +140,37 @@ def test_old_parts_that_a_run_of_the_ui_left_behind_are_removed(
     assert {file.key for file in store.list()} == {key, manifest_key(key)}
 
 
+@pytest.mark.parametrize("is_file_left", [False, True])
+def test_parts_without_a_job_go_when_their_manifest_says_so(
+    ledger: Ledger, store: FolderStore, tmp_path: Path, is_file_left: bool
+) -> None:
+    """So does a file that an attempt left under their key."""
+    key = "exports/a/takeoff/daily/2026-01-31.csv"
+
+    def publish_until(expires_at: datetime) -> None:
+        with parts_of(store, key, tmp_path) as upload:
+            publish(
+                store,
+                upload,
+                lambda stored: Manifest(
+                    name="takeoff-csv", path="2026-01-31.csv", bytes=stored.bytes, hash=f"sha256:{stored.sha256}",
+                    format="csv", mediatype="text/csv", rows=2, dataset="takeoff", scope="a", cadence="daily",
+                    window="2026-01-31", snapshot_at=NOW, expires_at=expires_at, deployment=ledger.deployment(),
+                    parts=upload.parts,
+                ),
+            )  # fmt: skip
+        if is_file_left:
+            store.put_bytes(b"old", key, media_type="text/csv")
+        age(store, 30)
+
+    publish_until(NOW + timedelta(days=1))
+    assert findings(ledger, store) == []
+    assert len(list(store.list())) == 3 + is_file_left
+    publish_until(NOW - timedelta(minutes=1))
+    assert findings(ledger, store) == [(FindingKind.OUTDATED, key if is_file_left else manifest_key(key))]
+    assert list(store.list()) == []
+
+
 def test_parts_under_legal_hold_stay(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
     job = complete(ledger, store, tmp_path, NOW - timedelta(minutes=1))
     ledger.hold(job.id, True)

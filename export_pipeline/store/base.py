@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -84,6 +84,12 @@ class StagedFile(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
+
+
+def name_keys(keys: Sequence[str]) -> str:
+    """Return keys for a message: the first three, and the number of the others."""
+    others = [f"{len(keys) - 3:,} more"] if len(keys) > 3 else []
+    return " and ".join([*keys[:3], *others])
 
 
 def check_lifetime(expires_seconds: int) -> int:

@@ -22,6 +22,7 @@ from export_pipeline.store.base import (
     StagedFile,
     StoreError,
     check_lifetime,
+    name_keys,
 )
 from export_pipeline.store.file_modes import find_group
 from export_pipeline.store.folder_marker import FolderMarker, StoreRegistry
@@ -213,7 +214,7 @@ class FolderStore(Store):
         """See `Store.delete`. Also removes folders that become empty."""
         self._marker.check()
         paths = [self.path(key) for key in keys]
-        with _translate_errors(f"Cannot delete {' and '.join(keys)} from {self.root}"):
+        with _translate_errors(f"Cannot delete {name_keys(keys)} from {self.root}"):
             for key in keys:
                 self._area.remove_others(key)
             there = [_identity(path) for path in paths]

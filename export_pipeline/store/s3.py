@@ -19,8 +19,9 @@ from export_pipeline.store.base import (
     StagedFile,
     StoreError,
     check_lifetime,
+    name_keys,
 )
-from export_pipeline.store.keys import MANIFEST_SUFFIX, check_key
+from export_pipeline.store.keys import MANIFEST_SUFFIX, check_key, whole_key
 from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
 from export_pipeline.store.s3_errors import error_code, s3_errors
@@ -170,16 +171,19 @@ class S3Store(Store):
         """See `Store.delete`. A delete request that arrives late never removes a newer file.
 
         The file is first replaced by a mark whose ETag is unique, and the delete is conditional on that ETag.
-        A server without conditional deletes cannot guarantee this.
+        A server without conditional deletes cannot guarantee this. Parts of exports are deleted last, in a
+        request each: their keys are never used again.
         """
-        translate_errors = partial(self._errors, f"Cannot delete {' and '.join(keys)}")
-        self._delete([self._name(key) for key in keys], translate_errors, still)
+        reused = [self._name(key) for key in keys if whole_key(key) == key]
+        parts = [self._name(key) for key in keys if whole_key(key) != key]
+        self._delete(reused, partial(self._errors, f"Cannot delete {name_keys(keys)}"), still, parts)
 
     def _delete(
         self,
         names: Sequence[str],
         translate_errors: Callable[[], contextlib.AbstractContextManager[None]],
         still: Callable[[], bool] = lambda: True,
+        parts: Sequence[str] = (),
     ) -> None:
         targets = [self._target(name, {"ContentType": "text/plain"}) for name in names]
         with contextlib.ExitStack() as staged:
@@ -195,6 +199,10 @@ class S3Store(Store):
             for target, mark in zip(targets, marks, strict=True):
                 if (etag := mark.complete()) is not None:
                     target.remove(etag)
+            for _ in self._senders.map(
+                lambda name: self.client.delete_object(Bucket=self.bucket, Key=name), parts
+            ):
+                pass
 
     def link(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None

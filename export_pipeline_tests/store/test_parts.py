@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from export_pipeline.store import Store, StoredFile, StoreError, Upload, manifest_key, open_store
 from export_pipeline.store.base import StagedFile
+from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.keys import part_key, request_key, whole_key, window_key
 from export_pipeline.store.manifest import Manifest, read_manifest
 from export_pipeline.store.names import safe_file_name
@@ -27,6 +32,7 @@ from export_pipeline.store.parts import (
     zip_parts,
 )
 from export_pipeline.store.publish import is_whole, publish, unpublish, verify_file
+from export_pipeline.store.s3 import S3Store
 from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.store.putting import begin
 
@@ -284,6 +290,34 @@ def test_a_missing_or_changed_part_is_found(store: Store, tmp_path: Path) -> Non
     assert not is_whole(store, KEY)
     unpublish(store, KEY)
     assert keys(store) == set()
+
+
+def test_a_part_in_s3_is_removed_by_one_request(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands, and the ledger waits for them."""
+    for name, value in bucket.server.environment().items():
+        monkeypatch.setenv(name, value)
+    store = S3Store(bucket.name, "team", endpoint_url=bucket.server.endpoint_url)
+    with begun(store, tmp_path, [b"1"] * 20) as upload:
+        publish_parts(store, upload)
+    requests: Counter[str] = Counter()
+    store.client.meta.events.register("before-call.s3", lambda model, **_: requests.update([model.name]))
+    unpublish(store, KEY)
+    assert keys(store) == set()
+    assert requests["DeleteObject"] == 20 + 2
+    assert requests["CreateMultipartUpload"] == 2  # of the manifest, and of a file under the key
+
+
+def test_the_error_of_many_parts_names_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(str(tmp_path / "store"))
+    with begun(store, tmp_path, [b"1"] * 20) as upload:
+        publish_parts(store, upload)
+    monkeypatch.setattr(FolderStore, "_remove", Mock(side_effect=PermissionError(errno.EACCES, "denied")))
+    with pytest.raises(
+        StoreError, match=rf"Cannot delete {re.escape(manifest_key(KEY))} and .* and 19 more from"
+    ):
+        unpublish(store, KEY)
 
 
 def test_a_zip_holds_all_parts_and_the_manifest(store: Store, tmp_path: Path) -> None:

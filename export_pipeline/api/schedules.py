@@ -310,6 +310,8 @@ def _translated() -> Iterator[None]:
     except ScheduleError as error:
         field, colon, _ = str(error).partition(":")
         path = tuple(field.split(".")) if colon and field.replace("_", "").replace(".", "").isalnum() else ()
+        if path and path[0] not in editing.EDITABLE:
+            path = ("options", *path)
         problem = FieldProblem(path, str(error))
         raise Problem(422, "invalid_schedule", str(error), [problem]) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -76,11 +75,9 @@ def schedule_check(
             )
             check_parts(typed, [schedule.format, *schedule.additional_formats], dataset)
         except OptionError as error:
-            field = str(error).removeprefix("option ")
-            if field == str(error):
-                raise ScheduleError(f"options: {field}") from None
-            is_own = re.match(r"(filters|columns)\b", field)  # they are fields of a schedule
-            raise ScheduleError(field if is_own else f"options.{field}") from None
+            text = str(error)
+            field = text.removeprefix("option ")
+            raise ScheduleError(field if field != text else f"options: {text}") from None
 
     return check
 

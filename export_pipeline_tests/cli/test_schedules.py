@@ -58,7 +58,7 @@ def test_a_schedule_has_a_preset_an_order_and_a_title(command: Command, ledger: 
     assert {name: asked["options"][name] for name in options} == options
     assert {job.format for job in ledger.find()} == {"excel", "csv"}
     wrong = command("schedules", "change", made.json["id"], "--preset", "x")
-    assert wrong.err == "Error: options.preset: it must be 'essential', 'financial' or 'all', not \"x\"\n"
+    assert wrong.err == "Error: preset: it must be 'essential', 'financial' or 'all', not \"x\"\n"
 
 
 @pytest.mark.parametrize(

@@ -59,17 +59,14 @@ def schedule_of(deployment: Deployment, id: str) -> ScheduledExport:
         ({"scope": None}, "scope: it is missing. Say whose rows"),
         ({"scope": "nobody"}, "scope: takeoff has no scope 'nobody'"),
         ({"dataset": "sellers", "scope": "x"}, "scope: sellers has no scopes; leave it out"),
-        (
-            {"options": '{"group_by": "x"}'},
-            r"options\.group_by: it must be 'condition', 'page' or 'category'",
-        ),
+        ({"options": '{"group_by": "x"}'}, "group_by: it must be 'condition', 'page' or 'category'"),
         (
             {
                 "dataset": "records",
                 "options": '{"parts": {"max_rows": 1000}}',
                 "additional_formats": '["json"]',
             },
-            "options.parts: json is always one file; parts are for csv",
+            "parts: json is always one file; parts are for csv",
         ),
         ({"filters": '{"statuss": {"equals": 1}}'}, "options: There is no option filters; there are "),
         ({"timezone": "Europe/Berlim"}, "timezone: .*did you mean Europe/Berlin"),

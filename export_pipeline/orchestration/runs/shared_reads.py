@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from export_pipeline.core.export_data import ExportData, Request, hash_spec
 from export_pipeline.core.tables import Table
-from export_pipeline.jobs import Job, Ledger, LedgerError
+from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration.runs.attempts import attempts_of
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.run_lock import lock_of, take_lock
@@ -120,11 +120,8 @@ def is_read(place: Path) -> bool:
 
 
 def is_needed(place: Path, ledger: Callable[[], Ledger]) -> bool:
-    """Return whether a run may still take rows from a read. It may while the ledger cannot be asked."""
-    try:
-        return _is_any_left(json.loads((place / _JOBS).read_text()), ledger())
-    except LedgerError:
-        return True
+    """Return whether a run may still take rows from a read."""
+    return _is_any_left(json.loads((place / _JOBS).read_text()), ledger())
 
 
 def _name_of_read(request: Request, job: Job) -> str | None:

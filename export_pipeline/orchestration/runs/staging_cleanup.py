@@ -64,7 +64,12 @@ def clean_staging(
                     stack.enter_context(run_lock.take_lock(run_lock.lock_of(folder, run_id), wait=False))
                 except BlockingIOError:
                     continue
-            for part in _leftovers(path, run, ledger):
+            try:
+                leftovers = _leftovers(path, run, ledger)
+            except LedgerError:
+                ledger = None  # it would not answer for the others either, and each may wait for it
+                leftovers = _leftovers(path, run, ledger)
+            for part in leftovers:
                 if time.monotonic() >= until:
                     return removed
                 size = _bytes(part)
@@ -105,9 +110,7 @@ def _leftovers(path: Path, run: dg.DagsterRun | None, ledger: Callable[[], Ledge
 def _is_deleted(run: dg.DagsterRun, ledger: Callable[[], Ledger]) -> bool:
     """Return whether all requests of a run were deleted, so that it cannot be executed again."""
     requested = [attempt.job_id for attempt in attempts_of(run.tags, None)]
-    with suppress(LedgerError):
-        return bool(requested) and not ledger().get_all(requested)
-    return False
+    return bool(requested) and not ledger().get_all(requested)
 
 
 def _is_done(path: Path, ledger: Callable[[], Ledger]) -> bool:

@@ -2,9 +2,6 @@
 
 For every event it makes an engine, which compiles its statements again, and for every database it reads its
 migrations again. Both are the same each time, and most of what it costs to record a small run.
-
-Its databases in memory have a cache that connections share: there a write fails at once while another thread
-reads the table, as the heartbeat of a run does. In a file, and here, it waits.
 """
 
 from __future__ import annotations
@@ -17,9 +14,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from dagster._core.storage.event_log import in_memory as events_in_memory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
-from dagster._core.storage.runs import in_memory as runs_in_memory
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 
@@ -30,10 +25,6 @@ def quick_instances() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
             patch.setattr(module, "create_engine", _made_once(module.create_engine))
-        for in_memory in (events_in_memory, runs_in_memory):
-            patch.setattr(
-                in_memory, "create_in_memory_conn_string", "sqlite:///file:/{}?vfs=memdb&uri=true".format
-            )
         patch.setattr(ScriptDirectory, "from_config", _read_once(ScriptDirectory.from_config))
         yield
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
@@ -35,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, read_once: None) -> Iterator[
     folder, out = tmp_path_factory.mktemp("demo"), io.StringIO()
     small = tuple(replace(sample, measurements=20) for sample in takeoff.SAMPLES)
     before = os.umask(0o022)
-    with pytest.MonkeyPatch.context() as patch:
+    with mock.patch.dict(os.environ), pytest.MonkeyPatch.context() as patch:  # the command sets DAGSTER_HOME
         patch.chdir(folder)
         patch.delenv("DAGSTER_HOME", raising=False)
         patch.setattr(takeoff, "SAMPLES", small)

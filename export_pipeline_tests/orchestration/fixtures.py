@@ -110,20 +110,20 @@ def environment(
 
 
 @pytest.fixture
-def deployment(source: Source, environment: dict[str, str], tmp_path: Path) -> Iterator[Deployment]:
-    """A deployment with an instance in memory."""
+def deployment(
+    source: Source, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Deployment]:
+    """A deployment with an instance in memory. No tick waits for requests that come later."""
     from export_pipeline.definitions import defs
 
+    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Deployment(source, tmp_path, defs(), instance)
 
 
 @pytest.fixture
-def ledger(
-    deployment: Deployment, make_ledger: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ledger]:
-    """The ledger of the deployment's source. No tick waits for requests that come later."""
-    monkeypatch.setattr(requests, "HELD_SECONDS", 0.0)
+def ledger(deployment: Deployment, make_ledger: Callable[[Path], None]) -> Iterator[Ledger]:
+    """The ledger of the deployment's source."""
     make_ledger(deployment.source.path)
     with Ledger(deployment.source.url) as opened:
         yield opened

@@ -17,7 +17,7 @@ from export_pipeline.datasets.options import parse_options
 from export_pipeline.datasets.requests import config_of
 from export_pipeline.datasets.scopes import ScopeNameError, look_up_scope
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Job, Ledger, NoLedgerError, RefusedError, UnknownJobError
+from export_pipeline.jobs import Job, Ledger, NoLedgerError, RefusedError
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.dagster_compat.steps import config_of_op
@@ -32,7 +32,7 @@ from export_pipeline.orchestration.partitions import (
     scope_tag,
     targets,
 )
-from export_pipeline.orchestration.runs.attempts import attempts_of
+from export_pipeline.orchestration.runs.attempts import attempts_of, deleted_error
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.shared_reads import take_export
 from export_pipeline.orchestration.runs.staging import load_all, save_all
@@ -70,7 +70,8 @@ def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterat
     )
     if job is not None and {target.scope for target in run_targets} != {job.scope}:
         raise PartitionError(
-            f"The request of this run is of the scope {job.scope!r}, and its partition is not."
+            f"This run was started for export job {job.id}, which is of the scope {job.scope!r}, but with a "
+            "partition of another scope. Request the export of that scope instead of changing this run."
         )
     _tag_run(context, run_targets)
     _check_holds(context, config["cadence"], run_targets)
@@ -225,12 +226,12 @@ def _requested(ledger: Callable[[], Ledger], run: dg.DagsterRun) -> Job | None:
     start runs in the UI could name another requester there.
 
     Raises:
-        UnknownJobError: all requests of the run were deleted.
+        RefusedError: all requests of the run were deleted.
     """
     requested = [attempt.job_id for attempt in attempts_of(run.tags, None)]
     if not requested:
         return None
     there = ledger().get_all(requested)
     if not there:
-        raise UnknownJobError(requested[0])
+        raise deleted_error(requested[0])
     return next(iter(there.values()))

@@ -18,6 +18,7 @@ from export_pipeline.jobs import (
     LedgerUnavailableError,
     RefusedError,
     ThrottledProgress,
+    UnknownJobError,
 )
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.runs.retries import run_in_thread
@@ -60,6 +61,15 @@ def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None 
     return attempts
 
 
+def deleted_error(job_id: str) -> RefusedError:
+    """Return the error of a run whose request was deleted."""
+    return RefusedError(
+        f"Export job {job_id}, for which this run was started, was deleted, so the run makes no file. If the "
+        "file is needed, request it anew; this run cannot be executed again.",
+        Status.CANCELED,
+    )
+
+
 def start_jobs(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | None = None) -> None:
     """Mark the jobs of a run as processing. A job that was canceled meanwhile stays canceled.
 
@@ -76,6 +86,8 @@ def start_jobs(ledger: Callable[[], Ledger], run: dg.DagsterRun, format: str | N
             ledger().started(attempt, replaces=run.parent_run_id)
         except RefusedError as error:
             refused.append(error)
+        except UnknownJobError:
+            refused.append(deleted_error(attempt.job_id))
     if refused and len(refused) == len(attempts):
         raise refused[0]
 
@@ -146,7 +158,7 @@ class ProgressReporter:
         for report in list(self._reports):
             try:
                 run_in_thread(partial(report, step, percent=percent, **known))
-            except RefusedError:
+            except (RefusedError, UnknownJobError):
                 with suppress(LedgerUnavailableError):  # the next report checks again
                     is_requested = partial(is_still_requested, self._ledger, self._run.run_id)
                     if len(self._reports) == 1 and not run_in_thread(is_requested):

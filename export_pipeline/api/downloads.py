@@ -246,7 +246,11 @@ def check_file(job: Job) -> None:
         raise Problem(409, "not_ready", message, headers={"Retry-After": "2"})
     if job.status in (Status.FAILED, Status.CANCELED):
         raise Problem(409, "state_conflict", f"Export {job.id} is {job.status} and has no file.")
-    if job.status is Status.EXPIRED or job.error_code == SCOPE_DELETED or seconds_left(job) < 1:
+    if job.error_code == SCOPE_DELETED:
+        kept = "; it is kept under legal hold" if job.legal_hold else ""
+        message = f"The scope of export {job.id} was deleted, so its file is not given away any more{kept}."
+        raise Problem(410, "expired", message)
+    if job.status is Status.EXPIRED or seconds_left(job) < 1:
         raise Problem(410, "expired", f"The file of export {job.id} has expired; ask for it anew.")
 
 

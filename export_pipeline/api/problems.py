@@ -38,7 +38,7 @@ CODES: dict[str, str] = {
     "invalid_cursor": "The cursor is not one that this service gave to this caller for this list.",
     "state_conflict": "The export's state does not allow this.",
     "not_ready": "The file is not there yet.",
-    "expired": "The file has been removed, or its link is dead.",
+    "expired": "The file has been removed or is not given away any more, or its link is dead.",
     "legal_hold": "The export is under legal hold.",
     "store_of_a_copy": "Another copy of the service's ledger may have the store, so nothing is removed.",
     "idempotency_conflict": "The idempotency key was used for another request.",

@@ -12,7 +12,7 @@ import typer
 
 from export_pipeline.cli.console import UserError, print_error, print_facts, print_json
 from export_pipeline.cli.datasets import checked_key, store_at
-from export_pipeline.cli.jobs_view import moment
+from export_pipeline.cli.jobs_view import moment, printable
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.cli.output import DownloadOutput, LinkOutput, fields_of
 from export_pipeline.jobs import EventKind, Job, LedgerError, Status, Viewer
@@ -148,10 +148,14 @@ def verify(
         raise typer.Exit(1)
 
 
-_SCOPE_DELETED = (
-    "The application has deleted the scope of this file, so it is not given away any more; the next purge "
-    "removes it, unless it is under legal hold."
-)
+def _scope_deleted(key: str, is_there: bool, is_held: bool) -> UserError:
+    """Return the error for a file whose scope was deleted, which says where the file is."""
+    where = "the next purge removes it" if is_there else "it was removed"
+    if is_held:
+        where = f"under legal hold it stays in the store, as {printable(key, 1000)}"
+    return UserError(
+        f"The application has deleted the scope of this file, so it is not given away any more; {where}."
+    )
 
 
 def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | None, by: str) -> Job | None:
@@ -172,12 +176,12 @@ def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | Non
             ) from None
         with suppress(LedgerError), KnownFiles(settings.jobs_url) as known:  # a file needs no ledger
             if known.is_of_deleted_scope(text):
-                raise UserError(_SCOPE_DELETED) from None
+                raise _scope_deleted(text, True, known.is_held(text)) from None
         return None
     with ledger_of(settings) as ledger:
         job = ledger.get(text, viewer)
-        if job.error_code == SCOPE_DELETED:
-            raise UserError(_SCOPE_DELETED)
+        if job.error_code == SCOPE_DELETED and job.file_key is not None:
+            raise _scope_deleted(job.file_key, job.status is Status.COMPLETED, job.legal_hold)
         if job.status is not Status.COMPLETED or job.file_key is None:
             raise UserError(
                 f"Export job {job.id} is {job.status} and has no file; `export-pipeline show` tells why."

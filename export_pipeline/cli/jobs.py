@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -208,6 +208,13 @@ def hold(
     with ledger_of(load_settings()) as ledger:
         job = ledger.hold(job_id, not release, caller(by), viewer_of(viewer_scope))
         newer = KnownFiles.sharing(ledger).successor(job) if job.file_key and not release else None
+    is_due = job.expires_at is not None and job.expires_at <= datetime.now(UTC)
+    if release and is_due and job.status is Status.COMPLETED:
+        typer.echo(
+            f"{printable(job.file_key, 1000)} is due: the next purge removes it, unless another request "
+            "has it.",
+            err=True,
+        )
     if newer is not None:
         typer.echo(
             f"The file was replaced by that of {newer.id} on {newer.completed_at:%Y-%m-%d %H:%M} UTC; the "

@@ -14,6 +14,7 @@ from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
 from export_pipeline.store.keys import manifest_key
 from export_pipeline_tests.api.service import CONTENT, Running, start
+from export_pipeline_tests.jobs.database import Database
 
 
 def ask(client: httpx.Client, scope: str, **more: Any) -> dict[str, Any]:
@@ -217,6 +218,22 @@ def test_a_copy_of_the_ledger_deletes_nothing(service: Running, accounts: list[s
     assert service.store.exists(key)
     service.store.delete(claim)
     assert client.delete(f"/v1/exports/{made}").status_code == 204
+
+
+def test_a_file_of_a_deleted_scope_is_not_given_away(
+    service: Running, database: Database, accounts: list[str]
+) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])["id"]
+    service.complete(made)
+    service.ledger.hold(made, True)
+    database.run("UPDATE export_jobs SET error_code = 'scope_deleted' WHERE id = ?", made)
+    answer = client.get(f"/v1/exports/{made}/file")
+    assert problem(answer) == (410, "expired")
+    assert answer.json()["detail"].endswith("is not given away any more; it is kept under legal hold.")
+    service.ledger.hold(made, False)
+    detail = client.get(f"/v1/exports/{made}/file").json()["detail"]
+    assert detail.endswith("was deleted, so its file is not given away any more.")
 
 
 def test_a_damaged_manifest_is_no_fault_of_the_service(service: Running, accounts: list[str]) -> None:

@@ -42,6 +42,16 @@ def test_the_next_purge_removes_the_files_of_a_deleted_project(
         ended = command("link", name)
         assert ended.code == 2
         assert "The application has deleted the scope" in ended.err
+        kept = f"under legal hold it stays in the store, as {held.file_key}."
+        assert (kept if name != done.id else "it was removed.") in ended.err
+    assert command("link", waits.id).err.startswith(
+        f"Error: Export job {waits.id} is canceled and has no file"
+    )
+    released = command("hold", held.id, "--release")
+    assert released.err.startswith(f"{held.file_key} is due: the next purge removes it")
+    assert "the next purge removes it." in command("link", held.id).err
+    assert command("purge").code == 0
+    assert not (tmp_path / "store" / str(held.file_key)).exists()
     assert command("link", other.id).code == command("link", str(other.file_key)).code == 0
 
 

@@ -80,8 +80,10 @@ def cancellable(
                 if asking is None or not asking.is_alive():
                     asking = threading.Thread(target=ask_dagster, name="canceling", daemon=True)
                     asking.start()
-            left = ledger().get_all(ids).values()  # without those that were deleted
-            canceled = bool(ids) and all(job.status is Status.CANCELED for job in left)
+            # A deleted one was canceled before.
+            canceled = bool(ids) and all(
+                job.status is Status.CANCELED for job in ledger().get_all(ids).values()
+            )
             if canceled and not is_still_requested(ledger, run.run_id):
                 interrupt(lambda: report_canceling(instance, run, "Its job was canceled."))
                 return False

@@ -22,8 +22,9 @@ def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, for
         RefusedError: every job that requested it was canceled or deleted, has a newer attempt or another run.
     """
     ensure_lease(ledger, run.run_id)
+    if not (attempts := attempts_of(run.tags, run.run_id, format)):
+        return
     reason = None
-    attempts = attempts_of(run.tags, run.run_id, format)
     there = ledger().get_all([attempt.job_id for attempt in attempts])
     for attempt in attempts:
         if (job := there.get(attempt.job_id)) is None:
@@ -34,8 +35,8 @@ def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, for
         if job.attempt == attempt.number and ours and job.status not in _WITHDRAWN:
             return
         reason = RefusedError(
-            f"Export job {job.id} is {job.status} in attempt {job.attempt} and does not wait for this run any "
-            "more, so the run's file is not published.",
+            f"Export job {job.id} is {job.status} in attempt {job.attempt} and does not wait for this run "
+            "any more, so the run's file is not published.",
             job.status,
         )
     if reason is None:

@@ -39,7 +39,7 @@ def reconcile_after_silence(ledger: Ledger, instance: dg.DagsterInstance, url: s
     return changed
 
 
-def wait_for_heartbeat(method: str = "get", times: int = 3) -> None:
+def wait_for_heartbeat(method: str = "get_all", times: int = 3) -> None:
     """Wait until the heartbeat of a run has called a method of the ledger this often from now on."""
     real, called = getattr(Ledger, method), threading.Semaphore(0)
 

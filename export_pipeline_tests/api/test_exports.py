@@ -211,7 +211,7 @@ def test_a_copy_of_the_ledger_deletes_nothing(service: Running, accounts: list[s
     made = ask(client, accounts[0])["id"]
     key = str(service.complete(made).file_key)
     claim = f"ledgers/{service.ledger.deployment()}.json"
-    service.store.put_bytes(b'{"ledger": "of another database"}', claim, media_type="application/json")
+    service.store.put_bytes(b'{"database": "another one"}', claim, media_type="application/json")
     refused = client.delete(f"/v1/exports/{made}")
     assert problem(refused) == (409, "store_of_a_copy")
     assert "export-pipeline health" in refused.json()["detail"]

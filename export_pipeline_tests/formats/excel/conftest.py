@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,15 @@ from export_pipeline_tests.formats.excel.books import validation_errors
 from export_pipeline_tests.formats.excel.templates import company
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = company(tmp_path / "company.xlsx")
+@pytest.fixture(scope="session")
+def valid_company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workbook, validated once; only to be read."""
+    path = company(tmp_path_factory.mktemp("company") / "company.xlsx")
     assert validation_errors(path) == []
     return path
+
+
+@pytest.fixture
+def template(valid_company: Path, tmp_path: Path) -> Path:
+    """A copy of one test's own."""
+    return Path(shutil.copy(valid_company, tmp_path))

@@ -312,6 +312,8 @@ class _Judge:
                 FindingKind.FOREIGN, problem="No manifest of this deployment and no request names it."
             )
         if manifest is None:
+            if self.known.owned([key]):
+                return None  # the job is reported, as its file is lost
             if self.now - file.modified > self._retention:
                 return finding(FindingKind.INCOMPLETE)
             return finding(FindingKind.STRAY, problem="It has no sound manifest.")
@@ -336,10 +338,11 @@ class _Judge:
         """Return whether a manifest lists a part. Without a sound one, its job decides about all parts."""
         if (whole := whole_key(part)) == part:
             return False
-        try:
-            return part in read_manifest(self.store, whole).part_keys(whole)
-        except (NotFoundError, ManifestError):
-            return bool(self.known.owned([whole])) or self.known.is_held(whole)
+        with suppress(NotFoundError, ManifestError):
+            manifest = read_manifest(self.store, whole)
+            if manifest.is_of(whole):
+                return part in manifest.part_keys(whole)
+        return bool(self.known.owned([whole])) or self.known.is_held(whole)
 
     def own(self, keys: Collection[str]) -> set[str]:
         """Return the keys that this deployment writes, according to its ledger or a manifest."""

@@ -16,7 +16,7 @@ from export_pipeline.store import manifest_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.manifest import Manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
-from export_pipeline.store.publish import publish
+from export_pipeline.store.publish import publish, read_manifest
 from export_pipeline_tests.jobs.lives import job_in, run_of
 
 NOW = datetime.now(UTC)
@@ -114,11 +114,23 @@ def test_parts_stay_with_their_job_when_the_manifest_is_lost(
     if manifest is not None:
         store.put_bytes(manifest, manifest_key(str(job.file_key)), media_type="application/json")
     age(store, 30)
-    assert (FindingKind.LOST, job.file_key) in findings(ledger, store)
+    assert findings(ledger, store) == [(FindingKind.LOST, job.file_key)]
     assert parts <= {file.key for file in store.list()}
     ledger.hold(job.id, False)
     ledger.delete(job.id, lambda key: unpublish_own(ledger, store, key))
     assert list(store.list()) == []
+
+
+def test_parts_stay_when_the_manifest_is_that_of_another_file(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    job, other = (complete(ledger, store, tmp_path, NOW + timedelta(days=1)) for _ in range(2))
+    content = read_manifest(store, str(other.file_key)).to_json()
+    store.put_bytes(content, manifest_key(str(job.file_key)), media_type="application/json")
+    age(store, 30)
+    there = {file.key for file in store.list()}
+    assert findings(ledger, store) == [(FindingKind.LOST, job.file_key)]
+    assert {file.key for file in store.list()} == there
 
 
 def test_old_parts_that_a_run_of_the_ui_left_behind_are_removed(

@@ -120,7 +120,7 @@ class Launching:
         deadline = time.monotonic() + _END_SECONDS
         while self.run(run_id).status not in statuses:
             assert time.monotonic() < deadline, self.messages(run_id)
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def messages(self, run_id: str) -> list[str]:
         """The messages of a run."""
@@ -183,7 +183,7 @@ def wait(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _END_SECONDS
     while not done():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def gone(pid: int) -> bool:

@@ -104,14 +104,8 @@ class KnownFiles(Reader):
         They follow from id, scope and window, not from `file_key`: a job that died may have written its file
         without recording it, and a row may record the key of any file.
         """
-        written = set()
-        for key in {whole_key(key) for key in keys}:
-            for condition in _writers(key):
-                with self._reading() as connection:
-                    rows = connection.execute(sa.select(*_IDENTITY).where(condition)).all()
-                if any(_writes(row, key) for row in rows):
-                    written.add(key)
-                    break
+        with self._reading() as connection:
+            written = {key for key in {whole_key(key) for key in keys} if _is_written(connection, key)}
         return {key for key in keys if whole_key(key) in written}
 
     def kept(self, limit: int, after: str | None = None) -> list[tuple[str, str]]:
@@ -182,6 +176,15 @@ def _writers(key: str) -> Iterator[sa.ColumnElement[bool]]:
             else:
                 of_window = (jobs.c.dataset == dataset, jobs.c.window_key == window)
                 yield sa.and_(*of_window, jobs.c.schedule_id.is_(None))
+
+
+def _is_written(connection: sa.Connection, key: str) -> bool:
+    """Return whether a job writes this key."""
+    for condition in _writers(key):
+        rows = connection.execute(sa.select(*_IDENTITY).where(condition))
+        if any(_writes(row, key) for row in rows.all()):
+            return True
+    return False
 
 
 def _writes(job: Any, key: str) -> bool:

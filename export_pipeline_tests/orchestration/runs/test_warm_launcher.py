@@ -135,6 +135,7 @@ def test_runs_outlive_the_warm_process_and_the_launcher(system: Launching, warm:
     assert system.ended(run) is _SUCCESS
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_it_took_its_lease_is_found(
     system: Launching, warm: WarmProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.jobs.store_claim import StoreClaim, StoreClaimError, delete_own
-from export_pipeline.store import Store, StoreError
+from export_pipeline.store import Store, StoreError, open_store
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.test_purge import DUE, complete, run
+from export_pipeline_tests.services.fixtures import Bucket
 from export_pipeline_tests.services.postgres import PostgresServer
 
 
@@ -171,6 +172,23 @@ def connected_as(server: PostgresServer, database: str, role: str) -> Iterator[L
         yield ledger
     with closing(server.connect(database)) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP ROLE {role}")
+
+
+def test_a_claim_in_s3_is_taken_and_kept(bucket: Bucket, tmp_path: Path) -> None:
+    client = bucket.server.client()
+    store = open_store(bucket.url, endpoint_url=bucket.server.endpoint_url, clients=lambda _: client)
+    migrate(f"sqlite:///{tmp_path}/original.db")
+    shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
+    with (
+        Ledger(f"sqlite:///{tmp_path}/original.db") as original,
+        Ledger(f"sqlite:///{tmp_path}/copy.db") as copied,
+    ):
+        claim(original, store)
+        with pytest.raises(StoreClaimError):
+            claim(copied, store)
+        claim(copied, store, take=True)
+        claim(copied, store)
+        assert (is_refused(original, store), is_refused(copied, store)) == (True, False)
 
 
 def test_each_role_of_a_server_sees_the_same_database(

@@ -1,3 +1,4 @@
+import functools
 import gc
 import os
 import signal
@@ -8,6 +9,7 @@ from unittest import mock
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from httpx._transports import default as httpx_transport
 
 from export_pipeline import redaction
 
@@ -50,6 +52,16 @@ def _no_environment_of_other_tests() -> Iterator[None]:
 def _no_passwords_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test's password, an everyday word, would be hidden in the messages that later tests read."""
     monkeypatch.setattr(redaction, "_secrets", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """Each client of httpx would read all certificates of the authorities anew: 20 ms, also where it asks without TLS."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            httpx_transport, "create_ssl_context", functools.cache(httpx_transport.create_ssl_context)
+        )
+        yield
 
 
 @sa.event.listens_for(sa.Engine, "connect")

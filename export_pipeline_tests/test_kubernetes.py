@@ -134,6 +134,7 @@ def must_be_restricted(pod: Manifest) -> None:
     assert all(volume["sizeLimit"] for volume in writable.values())
 
 
+@pytest.mark.slow
 def test_programs_and_their_options_are_installed(manifests: list[Manifest]) -> None:
     commands = [pod["spec"]["containers"][0]["args"] for pod in pods(manifests).values()]
     (shell,) = [command for command in commands if command[0] == "sh"]

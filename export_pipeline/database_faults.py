@@ -160,7 +160,8 @@ _MYSQL_SHOWN = {
 }
 _SQLITE_SHOWN = (
     "no such ", "ambiguous column name", "too many ", "wrong number of arguments", "misuse of ", "table ",
-    "duplicate column name", "incomplete input", "integer overflow", "malformed JSON", "near ", "cannot ",
+    "index ", "duplicate column name", "incomplete input", "integer overflow", "malformed JSON",
+    "near ", "cannot ",
 )  # fmt: skip
 
 

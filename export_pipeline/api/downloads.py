@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.exports import ExportId
@@ -183,23 +185,36 @@ async def hand_out(
     if is_head:  # a range means nothing here (RFC 9110, 14.2)
         more = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
         return Response(headers=headers | more, media_type=format.media_type)
-    assert isinstance(store, FolderStore)
-    path = await service.run(store.path, key)
-    facts = await service.run(path.stat)
-    answer = FileResponse(path, headers=headers, media_type=format.media_type, stat_result=facts)
-    ranges = _ranges(request.headers.get("range", ""), facts.st_size)
+    held = ExitStack()
+    file = await service.run(held.enter_context, store.open(key))
+    answer = _OpenFileResponse(file, held, headers=headers, media_type=format.media_type)
+    ranges = _ranges(request.headers.get("range", ""), answer.size)
     if request.headers.get("if-range", answer.headers["etag"]) not in (
         answer.headers["etag"],
         answer.headers["last-modified"],
     ):
         ranges = []
-    if any(start >= facts.st_size for start in ranges):
-        beyond = {"Content-Range": f"bytes */{facts.st_size}", "Cache-Control": "no-store"}
+    if any(start >= answer.size for start in ranges):
+        held.close()
+        beyond = {"Content-Range": f"bytes */{answer.size}", "Cache-Control": "no-store"}
         return Response(status_code=416, headers=beyond)
     await record()
     if not ranges:  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return answer
+
+
+class _OpenFileResponse(FileResponse):
+    """Sends a file that is open already: it is sent whole even if it is replaced or removed meanwhile."""
+
+    def __init__(self, file: BinaryIO, held: ExitStack, **options: Any) -> None:
+        self.held, facts = held, os.fstat(file.fileno())
+        self.size = facts.st_size
+        super().__init__(f"/dev/fd/{file.fileno()}", stat_result=facts, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.held:
+            await super().__call__(scope, receive, send)
 
 
 def _zip(store: Store, key: str, manifest: Manifest, name: str, request: Request) -> Response:

@@ -2,14 +2,18 @@
 
 import base64
 import hashlib
+import os
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.api import downloads
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
 from export_pipeline.store.keys import manifest_key
@@ -84,6 +88,42 @@ def test_a_part_of_a_file_is_sent_and_a_known_one_is_not(service: Running, accou
     assert client.get(url, headers={"Range": "bytes=900-"}).status_code == 416
     head = client.head(url)
     assert (head.status_code, head.content, int(head.headers["content-length"])) == (200, b"", len(CONTENT))
+
+
+@pytest.mark.parametrize("meanwhile", ["removed", "shorter", "longer"])
+def test_a_file_is_sent_as_it_was_when_its_download_is_recorded(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])
+    service.complete(made["id"])
+    path = service.store.path(str(service.ledger.get(made["id"]).file_key))
+    record = downloads._record
+
+    async def late(*arguments: Any) -> None:
+        await record(*arguments)
+        other = path.with_name("other")
+        other.write_bytes(b"x" if meanwhile == "shorter" else CONTENT * 3)
+        other.replace(path)
+        if meanwhile == "removed":
+            path.unlink()
+
+    monkeypatch.setattr(downloads, "_record", late)
+    file = client.get(f"/v1/exports/{made['id']}/file")
+    assert (file.status_code, file.content) == (200, CONTENT)
+    until = time.monotonic() + 10
+    while is_open(path) and time.monotonic() < until:
+        time.sleep(0.01)  # the service closes it after the last byte
+    assert not is_open(path)
+
+
+def is_open(path: Path) -> bool:
+    """Return whether this process has the file open that had this path, also if it was removed since."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.readlink(descriptor).startswith(str(path)):
+                return True
+    return False
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def sqlite_jobs_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/jobs.db"
 
 
-@pytest.fixture(params=["sqlite_jobs_url", "postgres_url"])
+@pytest.fixture(params=["sqlite_jobs_url", pytest.param("postgres_url", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty database, of each kind that is promised."""
     url: str = request.getfixturevalue(request.param)
@@ -68,7 +68,7 @@ def postgres_database(migrated_postgres_url: str) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture(params=["sqlite_database", "postgres_database"])
+@pytest.fixture(params=["sqlite_database", pytest.param("postgres_database", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest) -> Database:
     """The ledger's empty tables as an application sees them: plain SQL; on each kind of database."""
     database: Database = request.getfixturevalue(request.param)

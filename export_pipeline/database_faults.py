@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any
 
@@ -82,12 +83,13 @@ _MYSQL = {
     **dict.fromkeys((2000, 2002, 2003, 2004, 2005, 2006, 2012, 2013, 2026, 2027, 2055), Fault.LOST),  # client
     **dict.fromkeys((1043, 1047, 1053, 1077, 1079, 1080, 1081, 1152, 1153, 1156, 1157, 1158), Fault.LOST),
     **dict.fromkeys((1159, 1160, 1161, 1184, 1189, 1190, 1927, 3168, 3169, 4031), Fault.LOST),
+    **dict.fromkeys((1, 2, 3, 5, 20), Fault.BUSY),  # files and memory, such as a full disk
     **dict.fromkeys((1020, 1021, 1030, 1037, 1038, 1040, 1041, 1114, 1129, 1135, 1203, 1205), Fault.BUSY),
     **dict.fromkeys((1206, 1213, 1226, 1412, 1614, 1637, 3101, 3572), Fault.BUSY),  # 1412: altered meanwhile
     **dict.fromkeys((1290, 1792, 1836), Fault.READ_ONLY),
     **dict.fromkeys((1317, 1969, 3024), Fault.TIMEOUT),
     **dict.fromkeys((1045, 1698), Fault.CREDENTIALS),
-    **dict.fromkeys((1044, 1142, 1143), Fault.DENIED),
+    **dict.fromkeys((1044, 1142, 1143, 1227), Fault.DENIED),
     **dict.fromkeys((1054, 1146), Fault.MISSING),
     **dict.fromkeys((1366, 3854), Fault.CHARACTER),
 }
@@ -120,48 +122,106 @@ def classify_fault(error: BaseException) -> Fault:
     return Fault.LOST if is_clients and number is None else Fault.OTHER
 
 
-def shown_message(error: BaseException) -> str | None:
+def shown_message(error: BaseException, *, is_ledgers: bool = False) -> str | None:
     """Return a database's own message if it quotes no value of a row; None if it may, as it may be personal.
 
     Servers put names into their messages about connections, rights, syntax and missing tables, but values
     into those about data. Functions, triggers and foreign tables raise any text. So only known classes are
     shown.
+
+    Args:
+        is_ledgers: The database is the ledger's. No value is a name in its statements, and its triggers
+            raise fixed texts.
     """
     text = " ".join(str(error).split())
     if isinstance(error, sqlite3.Error):
         return _shown_by_sqlite(error, text)
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | MemoryError):
         return text
     if (number := _number(error)) is not None:
         is_shown = number in _MYSQL_SHOWN or 2000 <= number < 3000  # the client's own
         return " ".join(str(error.args[1]).split()) if is_shown and len(error.args) > 1 else None
     if (state := sqlstate_of(error)) is not None:
-        primary, hint, context = _diagnostics(error)
-        if state[:2] not in _SHOWN or (context and state[:2] != "23") or not primary:
-            return None  # a context names a function, which may have raised any text
-        return None if state == "42601" and _has_literal(primary) else f"{primary} {hint}".strip()
+        return _shown_by_postgresql(error, state, is_ledgers)
     is_clients = classify_fault(error) is Fault.LOST or type(error).__name__ == "NotSupportedError"
     return text.partition(" Query was: ")[0] if is_clients else None
 
 
 def hide_values(error: BaseException) -> None:
-    """Replace the message of an error of a database or of Arrow if it may quote a value of a row."""
-    if type(error).__module__.partition(".")[0] in _DRIVERS and shown_message(error) is None:
-        error.args = (f"{code_of(error)}: the message may quote a value, and is not shown",)
+    """Replace the message of an error of a database or of Arrow if it may quote a value of a row.
+
+    SQLAlchemy's errors repeat the driver's message, the statement and its parameters.
+    """
+    module = _module(error)
+    if module == "sqlalchemy" and (hasattr(error, "statement") or type(error).__name__ == "CompileError"):
+        cause = getattr(error, "orig", None)
+        text = None if cause is None or _module(cause) not in _DRIVERS else shown_message(cause)
+        _set_message(error, text or _hidden(cause or error))
+    elif module in _DRIVERS and shown_message(error) is None:
+        _set_message(error, _hidden(error))
 
 
-_DRIVERS = ("sqlite3", "psycopg2", "adbc_driver_manager", "pymysql", "MySQLdb", "mysql", "mariadb", "pyarrow")
-_SHOWN = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "72")
-"""Classes of SQLSTATEs. The details of violated constraints quote values, their primary messages do not; only
-triggers of the ledger raise them with texts of their own, which are fixed."""
+def is_drivers(error: BaseException) -> bool:
+    """Return whether an error is of a database's driver, of SQLAlchemy or of Arrow."""
+    return _module(error) in ("sqlalchemy", *_DRIVERS)
+
+
+def _module(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _hidden(error: BaseException) -> str:
+    code = code_of(error)
+    notice = "the message may quote a value, and is not shown"
+    return notice if code == type(error).__name__ else f"{code}: {notice}"
+
+
+def _set_message(error: Any, text: str) -> None:
+    error.args = (text,)
+    for name in ("statement", "params", "detail"):  # of SQLAlchemy
+        if hasattr(error, name):
+            setattr(error, name, [] if name == "detail" else None)
+    for name in ("msg", "_full_msg"):  # of mysql.connector, which shows these instead of args
+        if hasattr(error, name):
+            setattr(error, name, text)
+
+
+_MYSQL_DRIVERS = ("pymysql", "MySQLdb", "mysql", "mariadb")
+_DRIVERS = ("sqlite3", "psycopg2", "adbc_driver_manager", "pyarrow", *_MYSQL_DRIVERS)
+_SHOWN = (
+    "08", "0A", "0P", "21", "23", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "72",
+    "XX001", "XX002",
+)  # fmt: skip
+"""Beginnings of SQLSTATEs. Details of violated constraints (23) quote values, primary messages do not."""
+_NAMING = (
+    "08003", "0A", "3D", "3F", "42501", "42601", "42602", "42703", "42704", "42725", "42809", "42883",
+    "42P01", "58P01",
+)  # fmt: skip
+"""Beginnings of SQLSTATEs whose messages may quote a cell that is taken for a name, as in `cell::regclass`.
+
+Only an error that the parser finds in the query itself has a position there.
+"""
+_PARALLEL = "parallel worker"
+"""PostgreSQL's context of an error in a parallel query, where no function is named."""
 _MYSQL_SHOWN = {
     *(_MYSQL.keys() - {1366}),  # 1366: Incorrect string value
-    *(1049, 1052, 1055, 1109, 1222, 1242, 1267, 1270, 1271, 1305, 1356, 1370, 1449),
+    *(1049, 1052, 1055, 1056, 1060, 1066, 1104, 1109, 1111, 1115, 1116, 1117, 1118, 1140, 1176, 1193, 1221),
+    *(1222, 1235, 1241, 1242, 1247, 1248, 1250, 1267, 1270, 1271, 1273, 1305, 1318, 1356, 1365, 1370, 1449),
+    *(1463, 1582, 3065, 4078),
 }
-_SQLITE_SHOWN = (
-    "no such ", "ambiguous column name", "too many ", "wrong number of arguments", "misuse of ", "table ",
-    "index ", "duplicate column name", "incomplete input", "integer overflow", "malformed JSON",
-    "near ", "cannot ",
+_SQLITE_SHOWN = re.compile(
+    "no such |ambiguous column name|too many |wrong number of arguments|misuse of |table |index |view "
+    "|database |duplicate column name|incomplete input|integer overflow|malformed JSON|near |cannot "
+    "|unrecognized token|sub-select returns |SELECTs to the left and right of |HAVING clause "
+    r"|\d+\w\w (ORDER|GROUP) BY term |(ORDER BY|LIMIT) clause should |a (GROUP BY|JOIN) clause "
+    "|aggregate functions are not |DISTINCT |circular reference|recursive reference"
+    "|multiple (recursive )?references |row value misused|all VALUES must |FILTER may |frame "
+    r"|unsupported frame |'\w+' is not a function|\w+\(\) may not |unable to use function "
+    "|Expression tree is too large|parser stack overflow|ESCAPE expression "
+)
+_PYTHONS_SQLITE_SHOWN = (
+    "Cannot operate on ", "You can only execute one statement", "Incorrect number of bindings",
+    "You did not supply a value for binding", "Error binding parameter ",
 )  # fmt: skip
 
 
@@ -169,28 +229,61 @@ def _shown_by_sqlite(error: sqlite3.Error, text: str) -> str | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # found by Python's module
         undecoded = text.partition(" with text ")[0] if text.startswith("Could not decode") else None
-        return text if text.startswith("Cannot operate on ") else undecoded
-    if code == sqlite3.SQLITE_ERROR and (not text.startswith(_SQLITE_SHOWN) or _has_literal(text)):
+        return text if text.startswith(_PYTHONS_SQLITE_SHOWN) else undecoded
+    if code == sqlite3.SQLITE_ERROR and (not _SQLITE_SHOWN.match(text) or _has_literal(text)):
         return None
     return text
 
 
+_QUOTES = '["«»„“”‹›『』「」]'
+_TOKEN = re.compile(rf"{_QUOTES}\s?(\w+|[^\w\s\"'$«»„“”‹›『』「」]{{1,3}})\s?{_QUOTES}")
+
+
 def _has_literal(text: str) -> bool:
-    """Return whether a message about syntax quotes more than one word of the query."""
-    return re.search(r'"(?!\w+")', re.sub(r'"\w+"', "", text)) is not None
+    """Return whether a message about syntax quotes more of the query than single words and signs."""
+    return re.search(_QUOTES, _TOKEN.sub("", text)) is not None
 
 
-def _diagnostics(error: Any) -> tuple[str, str, str]:
-    """Return PostgreSQL's primary message, hint and context; empty strings for what there is not."""
-    names = ("MESSAGE_PRIMARY", "MESSAGE_HINT", "CONTEXT")
-    if (diag := getattr(error, "diag", None)) is not None:
-        values = [getattr(diag, name.lower(), None) or "" for name in names]
-    else:
-        details = getattr(error, "details", None) or ()
-        texts = {_text(key): _text(value) for key, value in details}
-        values = [texts.get(f"PG_DIAG_{name}", "") for name in names]
-    primary, hint, context = (" ".join(value.split()) for value in values)
-    return primary, f"HINT: {hint}" if hint else "", context
+@dataclass(frozen=True, slots=True)
+class _Diagnostics:
+    """Parts of an error of PostgreSQL, with empty strings for what there is not."""
+
+    primary: str
+    hint: str
+    context: str
+    position: str
+    """The place in the query, which only PostgreSQL's parser sets."""
+
+    @classmethod
+    def of(cls, error: Any) -> _Diagnostics:
+        names = ("MESSAGE_PRIMARY", "MESSAGE_HINT", "CONTEXT", "STATEMENT_POSITION")
+        if (diag := getattr(error, "diag", None)) is not None:
+            values = [getattr(diag, name.lower(), None) or "" for name in names]
+        else:
+            details = getattr(error, "details", None) or ()
+            texts = {_text(key): _text(value) for key, value in details}
+            values = [texts.get(f"PG_DIAG_{name}", "") for name in names]
+        return cls(*(" ".join(value.split()) for value in values))
+
+
+def _shown_by_postgresql(error: BaseException, state: str, is_ledgers: bool) -> str | None:
+    parts = _Diagnostics.of(error)
+    if not state.startswith(_SHOWN) or not parts.primary:
+        return None
+    is_functions = parts.context not in ("", _PARALLEL)  # it may have raised any text
+    if is_functions and not (is_ledgers and state.startswith("23")):
+        return None
+    if state.startswith(_NAMING) and not (is_ledgers or parts.position or _is_nameless(state, parts.primary)):
+        return None
+    if state == "42601" and _has_literal(parts.primary):
+        return None
+    return f"{parts.primary} HINT: {parts.hint}" if parts.hint else parts.primary
+
+
+def _is_nameless(state: str, primary: str) -> bool:
+    """Return whether a message that has no position quotes no name that may be a cell."""
+    has_name = re.search(_QUOTES, primary) is not None and "row-level security" not in primary
+    return state in ("08003", "0A000", "42501", "42602") and not has_name
 
 
 def _text(value: bytes | str) -> str:
@@ -217,5 +310,7 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 def _number(error: Any) -> int | None:
     """Return the error number set by a MySQL driver; None if there is none."""
+    if _module(error) not in _MYSQL_DRIVERS:
+        return None
     number = getattr(error, "errno", None) or next(iter(error.args), None)
     return number if isinstance(number, int) and number else None

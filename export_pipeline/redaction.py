@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
 
-from export_pipeline.database_faults import hide_values
+from export_pipeline.database_faults import hide_values, is_drivers
 
 _HIDDEN = "***"
 _LEAST_LENGTH = 4  # a shorter secret occurs in too many words to be replaced everywhere
@@ -52,6 +52,19 @@ def hide_in_error(error: BaseException) -> None:
         hide_values(one)
         one.args = tuple(hide_credentials(value) if isinstance(value, str) else value for value in one.args)
         left += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+
+
+def summarize_error(error: Exception) -> str:
+    """Return an error's class, with its message unless Python or a library may have put a cell into it."""
+    hide_in_error(error)
+    is_known = isinstance(error, OSError) or is_drivers(error) or _is_own(error)
+    return f"{type(error).__name__}: {error}" if is_known else type(error).__name__
+
+
+def _is_own(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 @contextmanager

@@ -133,7 +133,8 @@ def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
 def explain_refusal(error: sa.exc.DBAPIError) -> str:
     """Return why the database refuses a statement, without values, as the message is kept in logs."""
     cause = error.orig or error
-    return shown_message(cause) or f"{code_of(cause)}; the message may quote a value, and is not shown"
+    message = shown_message(cause, is_ledgers=True)
+    return message or f"{code_of(cause)}; the message may quote a value, and is not shown"
 
 
 def _translate_error(error: sa.exc.DBAPIError, url: sa.URL) -> LedgerError:

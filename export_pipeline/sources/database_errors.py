@@ -81,7 +81,10 @@ def _without_values(error: BaseException) -> str:
 def _advice(error: BaseException, fault: Fault) -> str:
     if fault in _ADVICE:
         return _ADVICE[fault]
-    code = "22" if isinstance(error, MisfitError) else sqlstate_of(error) or code_of(error)
+    is_value = isinstance(error, MisfitError) or (
+        isinstance(error, sqlite3.Error) and str(error).startswith(_SQLITE_VALUES)
+    )
+    code = "22" if is_value else sqlstate_of(error) or code_of(error)
     for cure, codes in _CURES.items():
         if code.startswith(codes):
             return cure
@@ -101,9 +104,18 @@ _CURES = {
         "HV", "error 1296", "error 1429", "error 1430",
     ),
     "The source database does not understand the query: run the .sql file or view of this export in a client "
-    "of the database.": ("42601", "error 1064"),
+    "of the database.": (
+        "42", "error 1052", "error 1055", "error 1056", "error 1060", "error 1064", "error 1066",
+        "error 1111", "error 1140", "error 1221", "error 1222", "error 1241", "error 1247",
+        "error 1248", "error 1305", "error 1582", "SQLITE_ERROR",
+    ),
+    "The source database is damaged: its administrator has to check it, and to restore it from a backup.": (
+        "XX001", "XX002", "SQLITE_CORRUPT",
+    ),
 }  # fmt: skip
 """Cures of errors that only their code tells, by the beginnings of the codes."""
+_SQLITE_VALUES = ("malformed JSON", "JSON path", "bad JSON path", "integer overflow")
+"""Beginnings of SQLite's messages about values; their code is that of syntax errors, SQLITE_ERROR."""
 
 _KINDS = {
     Fault.LOST: SourceUnavailableError,

@@ -103,4 +103,4 @@ def test_an_unforeseen_error_quotes_no_cell(
         inline_work._answer(theirs, maker, InlineRequest("7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11", {}, {}))
         answer = ours.recv()
     assert answer.reason is Failure.INTERNAL
-    assert answer.message == "ArrowInvalid: ArrowInvalid: the message may quote a value, and is not shown"
+    assert answer.message == "ArrowInvalid: the message may quote a value, and is not shown"

@@ -42,8 +42,8 @@ def read_back(path: Path, options: CsvOptions) -> FileFacts:
             rows += batch.num_rows
             for name, one in sums.items():
                 one.add(batch.column(name)[skipped:])
-    except pa.ArrowInvalid as error:
-        return FileFacts(max(rows - 1, 0), {}, (str(error),))
+    except pa.ArrowInvalid:  # its message may quote a row
+        return FileFacts(max(rows - 1, 0), {}, (f"after row {max(rows - 1, 0):,} it is not valid CSV",))
     totals: dict[str, list[float]] = {}
     for name, one in sums.items():
         if one.is_number:

@@ -26,7 +26,9 @@ def read_back(path: Path) -> FileFacts:
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive).read()
-    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, pa.ArrowInvalid, ValueError) as error:
+    except pa.ArrowInvalid:  # its message may quote a row
+        return FileFacts(0, {}, ("a table in the archive is not valid CSV",))
+    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, ValueError) as error:
         return FileFacts(0, {}, (f"{type(error).__name__}: {error}",))
 
 

@@ -95,8 +95,8 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema, changed: Changed) -> pa.Reco
                 changed[NO_NUMBER, field.name] += pc.sum(is_special(array)).as_py() or 0
                 array = to_finite_decimals(array, field.type)
             arrays.append(array if array.type == field.type else array.cast(field.type))
-        except pa.ArrowInvalid as error:
+        except pa.ArrowInvalid:  # its message may quote the cell
             raise RenderError(
-                f"column {field.name}: a cell does not fit its declared type {field.type}: {error}"
+                f"column {field.name}: a cell does not fit its declared type {field.type}"
             ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -37,7 +37,7 @@ from export_pipeline.orchestration.runs.staging import (
     load,
     save,
 )
-from export_pipeline.redaction import hide_credentials
+from export_pipeline.redaction import summarize_error
 from export_pipeline.schedules.cadences import CadenceWindow
 from export_pipeline.sources.snapshot import SourceUnavailableError
 
@@ -198,7 +198,7 @@ def _stage(place: Path, jobs: Sequence[Job], read: ReadScopes, log: logging.Logg
             # scope's run shall fail. So shall it by a fault of this program.
             if isinstance(error, SourceUnavailableError) or not isinstance(error, Exception):
                 raise
-            why = hide_credentials(f"{type(error).__name__}: {error}")
+            why = summarize_error(error)
             log.warning(f"The rows of {len(scopes):,} scopes are read for each run on its own. {why}")
             _begin(place, jobs)
         else:

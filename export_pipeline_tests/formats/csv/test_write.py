@@ -109,6 +109,15 @@ def test_read_back_notices_damage(tmp_path: Path, damage: str) -> None:
     assert worse.problems or (worse.rows, worse.totals) != (facts.rows, facts.totals)
 
 
+def test_what_read_back_reports_quotes_no_cell(tmp_path: Path) -> None:
+    data, _ = rendered("csv", table((TEXT, NUMBER), [("a", 1)]))
+    file = tmp_path / "a.csv"
+    file.write_bytes(data + b"Anna,2,3\r\n")
+    (problem,) = read_back("csv", file).problems
+    assert problem.endswith("it is not valid CSV")
+    assert "Anna" not in problem
+
+
 def test_read_back_takes_no_text_for_a_number(tmp_path: Path) -> None:
     rows = [(None if n < 70_000 else "late text", n) for n in range(70_010)]
     data, _ = rendered("csv", table((TEXT, NUMBER), rows, batch_rows=20_000))

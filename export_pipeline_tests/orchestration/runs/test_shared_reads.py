@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -290,6 +292,30 @@ def test_an_error_of_the_shared_read_fails_no_run(
     monkeypatch.setattr(reading, "read_scopes", broken_read)
     assert all(launch(shop, request).success for request in request_each(shop))
     assert rows_of(shop, ledger) == ALL_ROWS
+
+
+def test_the_reason_why_a_read_is_not_shared_quotes_no_cell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs: Any = [
+        SimpleNamespace(id=scope, scope=scope, created_at=datetime(2026, 11, 30, tzinfo=UTC))
+        for scope in "ab"
+    ]
+    reasons = {
+        SourceError("It took too long."): "SourceError: It took too long.",
+        OSError(28, "No space left on device"): "OSError: [Errno 28] No space left on device",
+        ValueError("invalid literal for int(): 'Anna'"): "ValueError",
+        pa.ArrowInvalid("Failed to parse string: 'Anna'"): "ArrowInvalid: the message may quote a value, and is not shown",
+    }  # fmt: skip
+    for error, reason in reasons.items():
+
+        def broken_read(_: list[str], error: Exception = error) -> Iterator[Any]:
+            raise error
+            yield
+
+        caplog.clear()
+        shared_reads._stage(tmp_path / "read", jobs, broken_read, logging.getLogger("run"))
+        assert caplog.messages == [f"The rows of 2 scopes are read for each run on its own. {reason}"]
 
 
 def test_an_id_of_another_type_fails_no_other_run(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:

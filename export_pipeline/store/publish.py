@@ -70,11 +70,17 @@ def publish(
         staged.publish()
     if isinstance(upload, PartedUpload):
         upload.keep()
-    if replaced:
-        try:
-            store.delete(*replaced, still=lambda: read_manifest(store, upload.key) == content)
-        except StoreError as error:  # the new export is published, and a purge removes them
-            log.warning("what the new %s replaces could not be removed: %s", upload.key, error)
+
+    def find_obsolete() -> list[str]:
+        # An attempt that has replaced this export meanwhile removes only what this one listed.
+        needed = read_manifest(store, upload.key).part_keys(upload.key) or [upload.key]
+        return [file for file in replaced if file not in needed]
+
+    try:
+        if replaced and (obsolete := find_obsolete()):
+            store.delete(*obsolete, still=lambda: find_obsolete() == obsolete)
+    except StoreError as error:  # the new export is published, and a purge removes them
+        log.warning("what the new %s replaces could not be removed: %s", upload.key, error)
     return stored, content
 
 

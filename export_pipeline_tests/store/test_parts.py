@@ -154,6 +154,35 @@ def test_a_single_file_replaces_parts(store: Store, tmp_path: Path) -> None:
     assert verify_file(store, KEY) == []
 
 
+@pytest.mark.parametrize("old", ["single", "parts"])
+@pytest.mark.parametrize("newer", ["single", "parts"])
+def test_an_attempt_that_is_replaced_at_once_still_removes_the_old_parts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, newer: str
+) -> None:
+    """The newer attempt knows only the parts of the export that it has replaced."""
+
+    def publish_one(kind: str) -> None:
+        if kind == "single":
+            publish_single(store, tmp_path, b"single")
+            return
+        with begun(store, tmp_path, [b"1", b"2"]) as upload:
+            publish_parts(store, upload)
+
+    publish_one(old)
+    delete = store.delete
+
+    def overtaken(*names: str, **options: object) -> None:
+        monkeypatch.setattr(store, "delete", delete)
+        publish_one(newer)
+        delete(*names, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "delete", overtaken)
+    publish_one("parts")
+    files = read_manifest(store, KEY).part_keys(KEY) or [KEY]
+    assert keys(store) == {manifest_key(KEY), *files}
+    assert verify_file(store, KEY) == []
+
+
 @pytest.mark.parametrize("old", [None, "single", "parts"])
 def test_a_manifest_that_cannot_be_published_leaves_no_part(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None

@@ -200,9 +200,14 @@ def _expire(
             if time.monotonic() >= until:
                 return False
             seen.add(job.id)
+            removals: list[str] = []  # stays empty if a purge at the same time was first
+
+            def remove(key: str, sha256: str = job.sha256 or "", removals: list[str] = removals) -> None:
+                unpublish_own(ledger, store, key, sha256)
+                removals.append(key)
+
             try:
-                remove = partial(unpublish_own, ledger, store, sha256=job.sha256 or "")
-                if ledger.expire(job.id, remove, who).status is Status.EXPIRED:
+                if ledger.expire(job.id, remove, who).status is Status.EXPIRED and removals:
                     report(_finding(FindingKind.EXPIRED, job))
             except (RefusedError, UnknownJobError):
                 continue  # held, released, deleted or extended since

@@ -359,3 +359,21 @@ def test_old_events_go_but_those_of_open_kept_and_held_requests_stay(
     assert {job.id: ledger.events(job.id) for job in (*stay, recent)} == before
     assert all(ledger.events(job_id) == [] for job_id in (orphans, *(job.id for job in gone)))
     assert run(ledger, store, events_kept=year)[0].events == 0
+
+
+def test_purges_at_the_same_time_report_each_file_once(
+    ledger: Ledger, store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [complete(ledger, store, tmp_path, DUE) for _ in range(3)]
+    expirable, reports = ledger.expirable, []
+
+    def overtaken(limit: int) -> list[Job]:
+        due = expirable(limit)
+        monkeypatch.setattr(ledger, "expirable", expirable)
+        reports.append(run(ledger, store)[0])
+        return due
+
+    monkeypatch.setattr(ledger, "expirable", overtaken)
+    reports.append(run(ledger, store)[0])
+    assert [report.removed for report in reports] == [len(jobs), 0]
+    assert [report.bytes for report in reports] == [sum(job.file_size or 0 for job in jobs), 0]

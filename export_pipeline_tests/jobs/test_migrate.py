@@ -306,6 +306,34 @@ def test_migrate_reports_the_state_of_the_tables(url: str, monkeypatch: pytest.M
     assert [migrate(url), migrate(url)] == ["brought up to date", "up to date"]
 
 
+def test_triggers_that_somebody_removed_or_made_stop_no_migration(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _migrate_to("0025", url, monkeypatch)
+    with closing(Database(url)) as database:
+        if url.startswith("sqlite"):
+            database.run("DROP TRIGGER export_jobs_hold_update")
+        else:
+            database.run("DROP TRIGGER export_jobs_hold_update ON export_jobs")
+            database.run(
+                "CREATE FUNCTION export_jobs_hold_truncate() RETURNS trigger LANGUAGE plpgsql "
+                "AS $$ BEGIN RETURN NULL; END $$"
+            )
+            database.run(
+                "CREATE TRIGGER export_jobs_hold_truncate BEFORE TRUNCATE ON export_jobs "
+                "FOR EACH STATEMENT EXECUTE FUNCTION export_jobs_hold_truncate()"
+            )
+        assert migrate(url) == "brought up to date"
+        id = database.insert()
+        database.run("UPDATE export_jobs SET legal_hold = true WHERE id = ?", id)
+        statement = "UPDATE export_jobs SET legal_hold = false, status = 'expired'"
+        for refused in (
+            [statement] if url.startswith("sqlite") else [statement, "TRUNCATE export_jobs CASCADE"]
+        ):
+            with pytest.raises(database.error, match="under legal hold"):
+                database.run(refused)
+
+
 def test_a_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailableError, match=f"there is no folder {tmp_path}/nowhere"):
         migrate(f"sqlite:///{tmp_path}/nowhere/jobs.db")

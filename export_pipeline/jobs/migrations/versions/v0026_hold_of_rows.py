@@ -2,8 +2,6 @@
 
 A statement that released and expired a row at once left the file to the next purge, and so did a row that was
 truncated or got another id or window, from which the file's key follows.
-
-A store's claim names a database instead of tokens, which failed writes used up.
 """
 
 from __future__ import annotations
@@ -23,19 +21,18 @@ _IDENTITY = ("id", "window_key", "schedule_id")
 
 
 def upgrade() -> None:
-    op.execute("DELETE FROM export_secrets WHERE name LIKE 'store %'")
     is_sqlite = op.get_context().dialect.name == "sqlite"
     differs = "IS NOT" if is_sqlite else "IS DISTINCT FROM"
     changed = " OR ".join(f"NEW.{column} {differs} OLD.{column}" for column in _IDENTITY)
     condition = f"OLD.legal_hold AND ({_REMOVED} OR {changed})"
     if is_sqlite:
-        op.execute("DROP TRIGGER export_jobs_hold_update")
+        op.execute("DROP TRIGGER IF EXISTS export_jobs_hold_update")
         op.execute(
             f"CREATE TRIGGER export_jobs_hold_update BEFORE UPDATE ON export_jobs WHEN {condition} "
             f"BEGIN SELECT RAISE(ABORT, '{_MESSAGE}'); END"
         )
         return
-    op.execute("DROP TRIGGER export_jobs_hold_update ON export_jobs")
+    op.execute("DROP TRIGGER IF EXISTS export_jobs_hold_update ON export_jobs")
     op.execute(
         f"CREATE TRIGGER export_jobs_hold_update BEFORE UPDATE ON export_jobs "
         f"FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION export_jobs_hold()"
@@ -43,7 +40,7 @@ def upgrade() -> None:
     op.execute(
         sa.text(
             """
-            CREATE FUNCTION export_jobs_hold_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+            CREATE OR REPLACE FUNCTION export_jobs_hold_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
             DECLARE
                 held text;
             BEGIN
@@ -60,6 +57,7 @@ def upgrade() -> None:
             """
         )
     )
+    op.execute("DROP TRIGGER IF EXISTS export_jobs_hold_truncate ON export_jobs")
     op.execute(
         "CREATE TRIGGER export_jobs_hold_truncate BEFORE TRUNCATE ON export_jobs "
         "FOR EACH STATEMENT EXECUTE FUNCTION export_jobs_hold_truncate()"

@@ -54,10 +54,11 @@ def purge(
 ) -> None:
     """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
 
-    Files under legal hold stay, and so do those that nothing proves to be this deployment's. Exit code 1
-    means that a completed job's file is gone, or that something could not be removed, or that a dry run found
-    a purge to be refused. Requests and files of
-    scopes that the application has deleted are ended and removed too.
+    Requests and files of scopes that the application has deleted are ended and removed too. Files under legal
+    hold stay, and so do those that nothing proves to be this deployment's.
+
+    Exit code 1: a completed job's file is missing, a file could not be removed, or the ledger may not remove
+    files from this store (--take-store).
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
@@ -146,7 +147,7 @@ def _would_claim(ledger: Ledger, store: Store, take: bool) -> bool:
         StoreClaim.sharing(ledger).check(store)
     except StoreClaimError as error:
         if not take:
-            print_error(f"A purge would stop here. {error} Then it would do the following.")
+            print_error(f"A purge would stop here. {error} With --take-store it would do the following:")
             return False
         typer.echo(f"Would take {store.url}: no other ledger removes files from it then.", err=True)
     return True

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.jobs import Ledger, Status, migrate
+from export_pipeline.jobs import Ledger, Status, migrate, store_claim
 from export_pipeline.jobs.store_claim import StoreClaim, StoreClaimError, delete_own
+from export_pipeline.jobs.tables import secrets
 from export_pipeline.store import Store, StoreError, open_store
+from export_pipeline.store.base import StagedFile
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.test_purge import DUE, complete, run
 from export_pipeline_tests.services.fixtures import Bucket
@@ -107,23 +109,60 @@ def away(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "fails"), [(os, "fsync", no_space), (FolderStore, "put_bytes", away)]
+    ("place", "name", "fails"), [(os, "fsync", no_space), (FolderStore, "stage_bytes", away)]
 )
-def test_failed_writes_lock_nobody_out(
+def test_failed_writes_change_nothing(
     original: Ledger, copied: Ledger, store: Store, monkeypatch: pytest.MonkeyPatch,
     place: object, name: str, fails: Callable[..., None],
 ) -> None:  # fmt: skip
+    with monkeypatch.context() as full:
+        full.setattr(place, name, fails)
+        claim(original, store)  # a full disk can be purged
     claim(copied, store)
     with monkeypatch.context() as full:
         full.setattr(place, name, fails)
         for _ in range(4):
             claim(copied, store)
             assert not is_refused(copied, store)
-        claim(original, store, take=True)
-        assert not is_refused(original, store)
-        claim(original, store)
-    claim(original, store)
+        with pytest.raises(StoreError, match="is not taken, and no file is removed"):
+            claim(original, store, take=True)
+        claim(copied, store)
+    assert (is_refused(original, store), is_refused(copied, store)) == (True, False)
+    claim(original, store, take=True)
     assert (is_refused(original, store), is_refused(copied, store)) == (False, True)
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+@pytest.mark.parametrize("step", ["before staging", "before publishing"])
+def test_of_two_first_claims_at_once_one_is_refused(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, step: str
+) -> None:
+    store: Store = FolderStore(tmp_path / "files")
+    if kind == "s3":
+        bucket: Bucket = request.getfixturevalue("bucket")
+        client = bucket.server.client()
+        store = open_store(bucket.url, endpoint_url=bucket.server.endpoint_url, clients=lambda _: client)
+    stage = type(store).stage_bytes
+    migrate(f"sqlite:///{tmp_path}/original.db")
+    shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
+    with (
+        Ledger(f"sqlite:///{tmp_path}/original.db") as original,
+        Ledger(f"sqlite:///{tmp_path}/copy.db") as copied,
+    ):
+
+        def overtaken(self: Store, data: bytes, key: str, *, media_type: str) -> StagedFile:
+            monkeypatch.setattr(type(store), "stage_bytes", stage)
+            if step == "before staging":
+                claim(copied, store)
+            staged = stage(self, data, key, media_type=media_type)
+            if step == "before publishing":
+                claim(copied, store)
+            return staged
+
+        monkeypatch.setattr(type(store), "stage_bytes", overtaken)
+        with pytest.raises(StoreClaimError):
+            claim(original, store)
+        assert (is_refused(original, store), is_refused(copied, store)) == (True, False)
 
 
 def test_purges_at_the_same_time_keep_the_claim(original: Ledger, store: Store) -> None:
@@ -135,12 +174,37 @@ def test_purges_at_the_same_time_keep_the_claim(original: Ledger, store: Store) 
     assert not is_refused(original, store)
 
 
-def test_a_damaged_claim_is_renewed(original: Ledger, copied: Ledger, store: Store) -> None:
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b"{}", b"\xff", b'{"database": null}', b'{"database": ["sqlite"]}']
+)
+def test_a_damaged_claim_frees_the_store_for_nobody(
+    original: Ledger, copied: Ledger, store: Store, damaged: bytes
+) -> None:
+    store.put_bytes(damaged, f"ledgers/{original.deployment()}.json", media_type="application/json")
+    for ledger in (original, copied):
+        with pytest.raises(StoreClaimError, match="purge --take-store"):
+            claim(ledger, store)
+    claim(original, store, take=True)
+    assert (is_refused(original, store), is_refused(copied, store)) == (False, True)
+
+
+def test_a_claim_by_token_stays_with_the_ledger_that_wrote_it(
+    original: Ledger, copied: Ledger, store: Store
+) -> None:
+    """Older versions wrote a token into the store and into the ledger."""
+    with original.engine.begin() as connection:
+        row = {"name": f"store {store.url}", "secret": "second first"}
+        connection.execute(sa.insert(secrets).values(row))
     key = f"ledgers/{original.deployment()}.json"
-    for damaged in (b"", b"[]", b"{}", b'{"token": "of an older version"}'):
-        store.put_bytes(damaged, key, media_type="application/json")
-        claim(original, store)
-        assert is_refused(copied, store)
+    store.put_bytes(b'{"token": "first"}', key, media_type="application/json")
+    assert is_refused(copied, store)
+    with pytest.raises(StoreClaimError):
+        claim(copied, store)
+    assert not is_refused(original, store)
+    claim(original, store)
+    with original.engine.begin() as connection:
+        connection.execute(sa.delete(secrets))
+    assert (is_refused(original, store), is_refused(copied, store)) == (False, True)
 
 
 def test_a_slow_store_keeps_nobody_from_writing(
@@ -192,7 +256,7 @@ def test_a_claim_in_s3_is_taken_and_kept(bucket: Bucket, tmp_path: Path) -> None
 
 
 def test_each_role_of_a_server_sees_the_same_database(
-    postgres: PostgresServer, postgres_url: str, store: Store
+    postgres: PostgresServer, postgres_url: str, store: Store, tmp_path: Path
 ) -> None:
     migrate(postgres_url)
     with Ledger(postgres_url) as original:
@@ -200,6 +264,13 @@ def test_each_role_of_a_server_sees_the_same_database(
         database = str(original.engine.url.database)
         with connected_as(postgres, database, "plain_exporter") as plain:
             assert not is_refused(plain, store)
+            with original.engine.begin() as connection:
+                connection.execute(sa.text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
+            assert not is_refused(plain, store)
+            other = FolderStore(tmp_path / "other")
+            claim(plain, other)
+            claim(original, other)
+            assert not is_refused(plain, other)
 
 
 def test_a_copy_in_another_schema_and_one_restored_in_place_are_told(postgres_url: str, store: Store) -> None:
@@ -226,3 +297,30 @@ def test_a_moved_file_is_the_same_ledger(tmp_path: Path, store: Store) -> None:
     (tmp_path / "here.db").rename(tmp_path / "there.db")
     with Ledger(f"sqlite:///{tmp_path}/there.db") as ledger:
         assert not is_refused(ledger, store)
+
+
+def test_a_copy_with_the_same_inode_is_told(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file of each new volume has the same inode."""
+    migrate(f"sqlite:///{tmp_path}/original.db")
+    shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
+    stat, of_original = Path.stat, (tmp_path / "original.db").stat()
+    monkeypatch.setattr(Path, "stat", lambda self: of_original if self.suffix == ".db" else stat(self))
+    with Ledger(f"sqlite:///{tmp_path}/original.db") as original:
+        claim(original, store)
+    with Ledger(f"sqlite:///{tmp_path}/copy.db") as copied:
+        assert is_refused(copied, store)
+
+
+def test_a_system_without_birth_times_compares_the_rest(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(f"sqlite:///{tmp_path}/original.db")
+    shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
+    with Ledger(f"sqlite:///{tmp_path}/original.db") as original:
+        claim(original, store)
+        monkeypatch.setattr(store_claim, "_birth_time", lambda path: None)
+        assert not is_refused(original, store)
+    with Ledger(f"sqlite:///{tmp_path}/copy.db") as copied:
+        assert is_refused(copied, store)

@@ -282,8 +282,11 @@ def _shown_by_postgresql(error: BaseException, state: str, is_ledgers: bool) -> 
 
 def _is_nameless(state: str, primary: str) -> bool:
     """Return whether a message that has no position quotes no name that may be a cell."""
-    has_name = re.search(_QUOTES, primary) is not None and "row-level security" not in primary
-    return state in ("08003", "0A000", "42501", "42602") and not has_name
+    if (
+        state == "42501"
+    ):  # the names of files alone may be cells, and the reason follows: "…": Permission denied
+        return re.search(f"{_QUOTES}.*:", primary) is None
+    return state in ("08003", "0A000", "42602") and re.search(_QUOTES, primary) is None
 
 
 def _text(value: bytes | str) -> str:

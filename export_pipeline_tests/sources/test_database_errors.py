@@ -221,6 +221,7 @@ def test_a_message_that_may_quote_a_value_is_not_shown(error: Exception, text: s
         (server_error("0P000", 'role "reporting" does not exist'), 'role "reporting" does not exist'),
         (server_error("53100", "could not write file", CONTEXT="parallel worker"), "could not write file"),
         (server_error("42601", "Syntaxfehler bei »)«", STATEMENT_POSITION="3"), "Syntaxfehler bei »)«"),
+        (server_error("42501", 'permission denied to set parameter "x"'), 'denied to set parameter "x"'),
         (
             server_error("42501", 'affected by row-level security policy for table "t"'),
             "a user with BYPASSRLS",

@@ -49,13 +49,15 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
                 raise describe_error(error, url) from None
 
             def connect(shared: str | None = None, row_security: bool = False) -> PostgresSnapshot:
-                try:
-                    connection = connections.enter_context(adbc.AdbcConnection(database))
-                except adbc.Error as error:
-                    raise describe_error(error, url) from None
-                snapshot = PostgresSnapshot(adbc, connection, connect)
-                connections.callback(snapshot.end)
-                snapshot.begin(statement_timeout, shared, row_security)
+                with ExitStack() as opening:
+                    try:
+                        connection = opening.enter_context(adbc.AdbcConnection(database))
+                    except adbc.Error as error:
+                        raise describe_error(error, url) from None
+                    snapshot = PostgresSnapshot(adbc, connection, connect)
+                    opening.callback(snapshot.end)
+                    snapshot.begin(statement_timeout, shared, row_security)
+                    connections.enter_context(opening.pop_all())
                 return snapshot
 
             return connect
@@ -129,6 +131,8 @@ class PostgresSnapshot(Snapshot):
     def __init__(self, adbc: Any, connection: Any, connect: Callable[..., PostgresSnapshot]) -> None:
         self._adbc, self._connection, self._connect = adbc, connection, connect
         self._filtered: PostgresSnapshot | None = None
+        self._siblings: list[Snapshot] = []
+        self._probe: PostgresSnapshot | None = None
         self._readings: WeakSet[Any] = WeakSet()
 
     def begin(self, statement_timeout: float, shared: str | None, row_security: bool) -> None:
@@ -163,12 +167,27 @@ class PostgresSnapshot(Snapshot):
             self.command("ROLLBACK")
 
     def sibling_connections(self, count: int) -> list[Snapshot]:
-        siblings: list[Snapshot] = []
-        with suppress(SourceError, self._adbc.Error):  # no free connection
-            shared = self._export_snapshot()
-            while len(siblings) < count:
-                siblings.append(self._connect(shared, self._row_security))
-        return siblings
+        if len(self._siblings) < count:
+            with suppress(SourceError, self._adbc.Error):  # no free connection
+                shared = self._export_snapshot()
+                while len(self._siblings) < count:
+                    self._siblings.append(self._connect(shared, self._row_security))
+        return self._siblings[:count]
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        others = set(self._readings)
+        self.command("SAVEPOINT reading")
+        try:
+            yield
+        except Exception:
+            for reading in set(self._readings) - others:
+                reading.close()
+            with suppress(SourceError):  # the first error says more
+                self.command("ROLLBACK TO SAVEPOINT reading")
+                self.command("RELEASE SAVEPOINT reading")
+            raise
+        self.command("RELEASE SAVEPOINT reading")
 
     def _export_snapshot(self) -> str:
         """Return the name under which another transaction can import this snapshot."""
@@ -268,13 +287,13 @@ class PostgresSnapshot(Snapshot):
     def _explain(self, error: SourceError, select: Query, columns: Sequence[Column]) -> SourceError:
         """Return an error that names the columns with undecodable text, if there are any."""
         wrong: list[str] = []
+        self._probe = probe = self._probe or self._connect(None, self._row_security)
         for expression, column in zip(select.selected_columns, columns, strict=True):
             one = select.with_only_columns(expression, maintain_column_froms=True).order_by(None)
             try:
-                for _ in self._connect(None, self._row_security)._read(
-                    literal_sql(label_columns(one, [column]))
-                ):
-                    pass
+                with probe.savepoint():
+                    for _ in probe._read(literal_sql(label_columns(one, [column]))):
+                        pass
             except UnknownCharacterError:
                 wrong.append(column.name)
         if not wrong:

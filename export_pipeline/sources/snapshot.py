@@ -106,10 +106,16 @@ class Snapshot(ABC):
     def sibling_connections(self, count: int) -> list[Snapshot]:
         """Return further connections with the same view of the data, to read over all of them in parallel.
 
-        They stay open as long as this one. There may be fewer than `count`, or none: a database limits its
-        connections, and most databases cannot share a snapshot.
+        They stay open as long as this one. Each call returns the same ones: read one table over
+        them at a time. There may be fewer than `count`, or none: a database limits its connections, and most
+        databases cannot share a snapshot.
         """
         return []
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Keep the snapshot readable after an error in the block. Most databases need nothing for that."""
+        yield
 
 
 class Source(Protocol):

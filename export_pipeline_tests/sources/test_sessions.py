@@ -24,6 +24,7 @@ from export_pipeline.tabular import options
 from export_pipeline.takeoff import source as takeoff
 from export_pipeline_tests.services.mariadb import mariadb_server
 from export_pipeline_tests.services.postgres import PostgresServer
+from export_pipeline_tests.sources.tables.test_key_ranges import count_connections
 from export_pipeline_tests.sources.wrong_settings import WRONG, wrong_reader
 from export_pipeline_tests.takeoff_data import Application
 
@@ -172,13 +173,13 @@ def test_values_and_filters_are_right_in_every_encoding(postgres: PostgresServer
 
 def test_bytes_that_are_no_characters_name_their_column(postgres: PostgresServer) -> None:
     url = encoded(postgres, "SQL_ASCII", {1: b"sound", 2: b"caf\xe9"})
-    with (
-        open_snapshot(url) as snapshot,
-        pytest.raises(
+    with open_snapshot(url) as snapshot:
+        before = count_connections(url)
+        with pytest.raises(
             SourceError, match=r"Column name has texts that are not UTF-8.*SQL_ASCII.*convert_from"
-        ) as caught,
-    ):
-        read(snapshot, SPEC, "é")
+        ) as caught:
+            read(snapshot, SPEC, "é")
+        assert count_connections(url) == before + 1  # which reads each of the columns alone
     assert "\n" not in str(caught.value)
 
 

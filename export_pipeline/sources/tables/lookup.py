@@ -54,6 +54,7 @@ def scopes(snapshot: Snapshot, declared: Scope, among: Collection[str] | None = 
         among: Only those whose rows `match_scopes` finds by these ids; None for all.
     """
     select = _scopes(snapshot, declared)
+    chosen = None if among is None else frozenset(among)
     if among is not None:
         stored = Catalogue.of(snapshot).table(declared.table).column(declared.id)
         select = select.where(match_scopes(select.selected_columns[0], stored, snapshot.dialect, among))
@@ -64,7 +65,7 @@ def scopes(snapshot: Snapshot, declared: Scope, among: Collection[str] | None = 
     return {
         row["id"]: row["id"] if row["name"] is None else row["name"]
         for row in rows
-        if row["id"] is not None and (among is None or row["id"] in among)
+        if row["id"] is not None and (chosen is None or row["id"] in chosen)
     }
 
 

@@ -44,16 +44,13 @@ def read_previous_totals(
     compared = [one for one in select_columns(spec, request.options) if is_compared(one)]
     if spec.compare is None or not previous or not compared:
         return {}, []
-    # An error would end the transaction of the export itself in PostgreSQL.
-    reader = next(iter(snapshot.sibling_connections(1)), snapshot)
     dataset = TableQuery(snapshot, spec, replace(request, window=previous), hidden)
     try:
-        totals, lost = _add(reader, dataset, spec, compared)
+        with snapshot.savepoint():
+            totals, lost = _add(snapshot, dataset, spec, compared)
     except SourceUnavailableError:
         raise
     except (SourceError, ComputeError) as error:
-        if reader is snapshot and snapshot.dialect == "postgresql":
-            raise
         names = ", ".join(column.name for column in compared)
         return {}, [f"{names}: not compared with the previous period, which cannot be added. {error}"]
     warnings = []
@@ -71,7 +68,7 @@ def read_previous_totals(
 
 
 def _add(
-    reader: Snapshot, dataset: TableQuery, spec: TableSpec, compared: Sequence[ColumnSpec]
+    snapshot: Snapshot, dataset: TableQuery, spec: TableSpec, compared: Sequence[ColumnSpec]
 ) -> tuple[dict[str, str], dict[str, Counter[str]]]:
     """Return sums by column, and counts of cells that are missing in them by column and reason.
 
@@ -79,8 +76,8 @@ def _add(
     and for all of SQLite, which keeps any value in any column.
     """
     read = _read_columns(spec, compared)
-    count, _, special, exact = count_and_totals(reader, dataset, read)
-    if reader.dialect == "sqlite":
+    count, _, special, exact = count_and_totals(snapshot, dataset, read)
+    if snapshot.dialect == "sqlite":
         exact = {}
     lost: dict[str, Counter[str]] = {name: Counter({"NaN or infinity": 1}) for name in special}
     totals = {column.name: exact[column.name] for column in compared if column.name in exact}
@@ -96,7 +93,7 @@ def _add(
         )
         select = dataset.rows(_read_columns(spec, others))
         changed: Counter[tuple[str, str]] = Counter()
-        table = Table("rows", columns, count, partial(reader.batches, select, columns, count_lost))
+        table = Table("rows", columns, count, partial(snapshot.batches, select, columns, count_lost))
         rows = tabular.add_computed(table, spec, others, changed)
         sums = sum_columns(rows, [column.name for column in others])
         totals |= {name: str(one.total) for name, one in sums.items()}

@@ -152,14 +152,26 @@ def test_a_share_that_fails_ends_the_others(url: str, tmp_path: Path) -> None:
         load(tmp_path, {data.dataset: data})
 
 
-def test_the_connections_end_with_the_snapshot(url: str) -> None:
+def test_the_connections_are_used_again_and_end_with_the_snapshot(url: str) -> None:
     with open_snapshot(url) as snapshot:
         read(snapshot)
-        assert _connections(url) == 3
-    assert _connections(url) == 0
+        assert count_connections(url) == 3
+        for _ in range(5):
+            read(snapshot)
+        assert count_connections(url) == 3
+    assert count_connections(url) == 0
 
 
-def _connections(url: str) -> int:
+def test_exports_of_one_snapshot_are_staged_over_the_same_connections(url: str, tmp_path: Path) -> None:
+    with open_snapshot(url) as snapshot:
+        exports = [read(snapshot, scope=scope) for scope in ("a", "b", "a")]
+        rows = [staged(data, tmp_path / str(number)) for number, data in enumerate(exports)]
+    assert [len(one) for one in rows] == [668, 333, 668]
+    assert rows[0] == rows[2]
+
+
+def count_connections(url: str) -> int:
+    """Return the number of this program's connections to a database."""
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         count = connection.scalar(

@@ -1,12 +1,18 @@
 """A damaged cell of the previous period neither stops the export nor falsifies the comparison."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from export_pipeline.core.export_data import ExportData
+from export_pipeline import tabular
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.windows import Window
+from export_pipeline.sources.snapshot import open_snapshot
+from export_pipeline.sources.tables import read as table
+from export_pipeline.tabular import options
+from export_pipeline_tests.sources.tables.test_key_ranges import count_connections
 from export_pipeline_tests.sources.tables.test_table import database, execute, export
 
 __all__ = ["database"]
@@ -96,3 +102,39 @@ def test_an_error_of_the_database_stops_no_export(postgres_url: str) -> None:
     (warning,) = data.warnings
     assert "invalid text representation (SQLSTATE 22P02)" in warning
     assert "anna" not in warning
+
+
+def test_windows_of_one_snapshot_need_no_further_connection(postgres_url: str) -> None:
+    """A backfill reads all of its windows from one snapshot; a period that cannot be added harms no other."""
+    execute(
+        postgres_url,
+        "CREATE TABLE texts (id int PRIMARY KEY, day date, price text)",
+        "INSERT INTO texts VALUES (1, '2026-03-05', '10'), (2, '2026-02-05', 'anna'), (3, '2026-01-05', '7.5')",
+        "CREATE VIEW t AS SELECT id, day, price::numeric(12,2) AS price FROM texts",
+    )
+    spec = {**SPEC, "columns": SPEC["columns"][:2]}
+    months = [datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3, 4)]
+    windows = [Window(f"{start:%F}", start, end, "UTC") for start, end in pairwise(months)]
+    totals = []
+    with open_snapshot(postgres_url) as snapshot:
+        for window in [windows[2], windows[2], windows[0], windows[2]]:
+            data = table.read(snapshot, Request("t", tabular, spec, None, options(spec)(), window))
+            totals.append((dict(data.previous_totals), len(data.warnings)))
+            assert data.tables["rows"].arrow().num_rows == 1
+            assert count_connections(postgres_url) == 1
+    assert totals == [({}, 1), ({}, 1), ({"price": "0"}, 0), ({}, 1)]
+
+
+def test_a_period_that_fails_after_many_rows_is_cut_short(postgres_url: str) -> None:
+    execute(
+        postgres_url,
+        "CREATE TABLE t (id int PRIMARY KEY, day date, price numeric)",
+        "INSERT INTO t SELECT n, '2026-02-05', CASE n WHEN 1 THEN 0.12345 ELSE 1 END"
+        " FROM generate_series(1, 300000) n",
+        "INSERT INTO t VALUES (0, '2026-03-05', 1)",
+    )
+    columns = [*SPEC["columns"][:2], {"name": "cut", **MONEY, "compute": "round(price * 1.0, 2)"}]
+    data, rows = export(postgres_url, {**SPEC, "columns": columns}, window=MARCH)
+    assert [row["id"] for row in rows] == [0]
+    assert data.previous_totals == {}
+    assert "column 'price' holds a value that is no money(12,2)" in data.warnings[0]

@@ -16,9 +16,11 @@ from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
+from export_pipeline.sources.tables import lookup
 from export_pipeline.sources.tables import read as table
 from export_pipeline.sources.tables.read_scopes import SCOPE, read_scopes
 from export_pipeline.tabular import options
+from export_pipeline.tabular.spec import Scope
 from export_pipeline_tests.sources.tables.shop import ITEMS, SCOPES, SPEC, moments
 from export_pipeline_tests.sources.tables.test_table import (
     Tables,
@@ -227,3 +229,23 @@ def test_cells_that_change_are_left_to_the_reads_of_each_scope(shop: tuple[str, 
         reason = "NaN or infinite"
     with pytest.raises(SourceError, match=reason):
         together(url, OWN, list(SCOPES))
+
+
+class Ids(list[str]):
+    """A list that is not searched for each row: with 40,000 scopes that would take seconds."""
+
+    def __contains__(self, one: object) -> bool:
+        raise AssertionError
+
+
+def test_names_of_scopes_are_found_without_a_search_for_each(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shop.db"
+    execute(
+        url,
+        "CREATE TABLE accounts (id text, name text)",
+        "INSERT INTO accounts VALUES ('a', 'A'), ('b', 'B')",
+    )
+    with open_snapshot(url) as snapshot:
+        assert lookup.scopes(snapshot, Scope(column="account", table="accounts"), Ids(["b", "c"])) == {
+            "b": "B"
+        }

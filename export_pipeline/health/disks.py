@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,11 +67,22 @@ def _how_to_free(settings: Settings, dagster: bool) -> str:
         return free_other
     if freed:
         return f"Run `export-pipeline purge`, which frees {freed:,} bytes of ended runs there."
-    held = sum(path.lstat().st_size for path in settings.staging_folder.rglob("*") if path.is_file())
+    held = _held_bytes(settings.staging_folder)
     return (
         f"`export-pipeline purge` frees nothing there: {held:,} bytes are of runs under way, or of failed "
         f"ones of the last day, which can be executed again. {free_other}"
     )
+
+
+def _held_bytes(folder: Path) -> int:
+    """Return the size of all files in a folder. A file with several names counts once: steps link theirs."""
+    sizes: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # runs add and remove files meanwhile
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def _freed_by_purge(settings: Settings) -> int:

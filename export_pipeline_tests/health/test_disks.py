@@ -30,6 +30,8 @@ def test_the_finding_about_a_full_staging_disk_names_the_cure(
     step = settings.staging_folder / str(uuid.uuid4()) / "x.fetch_source-result"
     step.mkdir(parents=True)
     (step / "rows-0.arrow").write_bytes(b"x" * 1234)
+    (step / "0").mkdir()
+    (step / "0" / "rows-0.arrow").hardlink_to(step / "rows-0.arrow")  # as each step links those before it
 
     def advice() -> str:
         (finding,) = staging_findings(settings, dagster=True)
@@ -39,7 +41,7 @@ def test_the_finding_about_a_full_staging_disk_names_the_cure(
     assert advice().startswith(
         "`export-pipeline purge` frees nothing there: 1,234 bytes are of runs under way"
     )
-    for path in (step / "rows-0.arrow", step, step.parent):
+    for path in (step / "0" / "rows-0.arrow", step / "0", step, step.parent):
         os.utime(path, (0, 0))
     assert advice() == "Run `export-pipeline purge`, which frees 1,234 bytes of ended runs there."
     monkeypatch.setenv("DAGSTER_HOME", "/proc/nowhere")

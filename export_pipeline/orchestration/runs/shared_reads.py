@@ -36,6 +36,7 @@ from export_pipeline.orchestration.runs.staging import (
     StagingGoneError,
     load,
     save,
+    write_whole,
 )
 from export_pipeline.redaction import summarize_error
 from export_pipeline.schedules.cadences import CadenceWindow
@@ -121,7 +122,7 @@ def is_read(place: Path) -> bool:
 
 def is_needed(place: Path, ledger: Callable[[], Ledger]) -> bool:
     """Return whether a run may still take rows from a read."""
-    return _is_any_left(json.loads((place / _JOBS).read_text()), ledger())
+    return _is_any_left(_jobs_of(place), ledger())
 
 
 def _name_of_read(request: Request, job: Job) -> str | None:
@@ -142,9 +143,14 @@ def _served_by(place: Path) -> dict[str, str]:
     """Return the jobs that a read serves, created_at by id; empty until it has ended."""
     if not (place / _WHOLE).exists() and not (place / _ALONE).exists():
         return {}
+    return _jobs_of(place)
+
+
+def _jobs_of(place: Path) -> dict[str, str]:
+    """Return the jobs for which a read was begun, created_at by id; empty if its file is gone or torn."""
     try:
         return dict(json.loads((place / _JOBS).read_text()))
-    except FileNotFoundError:  # it is being removed
+    except (FileNotFoundError, ValueError, TypeError):  # it is being removed, or torn
         return {}
 
 
@@ -210,7 +216,11 @@ def _stage(place: Path, jobs: Sequence[Job], read: ReadScopes, log: logging.Logg
 def _begin(place: Path, jobs: Sequence[Job]) -> None:
     shutil.rmtree(place, ignore_errors=True)  # of a run that was killed, or of a read that served other jobs
     place.mkdir()
-    (place / _JOBS).write_text(json.dumps(_creations(jobs)))
+    try:
+        write_whole(place / _JOBS, json.dumps(_creations(jobs)))
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
 def _take(staged: Path, own: Path, datasets: Mapping[str, Definition]) -> ExportData | None:

@@ -27,7 +27,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from export_pipeline.orchestration.runs.staging import COUNT, LINKS, is_whole
+from export_pipeline.orchestration.runs.staging import COUNT, LINKS, is_whole, write_whole
 from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, is_staged_key
 from export_pipeline.settings import Settings, SettingsError
 from export_pipeline.store.base import NotFoundError
@@ -70,7 +70,7 @@ class SharedStaging:
                     self.remote.upload(Path(packed.name), self._key(path))
             else:
                 self.remote.upload(path, self._key(path))
-        (step / LINKS).write_text(json.dumps({"id": uuid.uuid4().hex, "links": links}))
+        write_whole(step / LINKS, json.dumps({"id": uuid.uuid4().hex, "links": links}))
         self.remote.upload(step / LINKS, self._key(step / LINKS))
         self.remote.upload(step / COUNT, self._key(step / COUNT))
 
@@ -117,7 +117,7 @@ class SharedStaging:
             for name, key in (names | _links(step)).items():
                 if name not in (COUNT, LINKS):
                     self._fetch(key, step / name)
-            shutil.copyfile(count.name, step / COUNT)  # last: it marks the step as whole
+            write_whole(step / COUNT, Path(count.name).read_text())  # last: it marks the step as whole
         return True
 
     def _fetch(self, key: str, path: Path) -> None:

@@ -101,9 +101,14 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
         "spec_hash": hash_spec(data.spec),
         "tables": tables,
     }
-    unfinished = folder / f"{_FACTS}.part"
-    unfinished.write_text(json.dumps(facts))
-    unfinished.replace(facts_file)
+    write_whole(facts_file, json.dumps(facts))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is whole or not there, also if the disk is full or the process is killed."""
+    unfinished = path.with_name(f"part-{path.name}")
+    unfinished.write_text(text)
+    unfinished.replace(path)
 
 
 class Definition(Protocol):
@@ -154,7 +159,7 @@ def save_all(
         mark.unlink(missing_ok=True)
     for number, data in enumerate(exports):
         save(data, folder / str(number), progress)
-    count.write_text(str(len(exports)))
+    write_whole(count, str(len(exports)))
 
 
 def load_all(folder: Path, datasets: Mapping[str, Definition]) -> list[ExportData]:

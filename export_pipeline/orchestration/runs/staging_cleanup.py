@@ -52,6 +52,7 @@ def clean_staging(
     records = instance.get_run_records(dg.RunsFilter(run_ids=ids))
     runs = {record.dagster_run.run_id: record.dagster_run for record in records}
     removed: dict[str, int] = {}
+    names: Counter[tuple[int, int]] = Counter()
     for path, run_id in zip(staged, ids, strict=True):
         if time.monotonic() >= until:
             return removed
@@ -72,8 +73,9 @@ def clean_staging(
             for part in leftovers:
                 if time.monotonic() >= until:
                     return removed
-                size = _bytes(part)
+                size = _bytes(part, names)
                 if not dry_run:
+                    names.clear()  # the file system counts the names that are left
                     shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
                 if dry_run or not part.exists():
                     removed[str(part.relative_to(folder))] = size
@@ -91,7 +93,10 @@ def _is_staged(path: Path) -> bool:
     """Return whether a path has the name and the content of a run's staging folder."""
     if path.is_symlink() or not _RUN.fullmatch(path.name):
         return False
-    return not path.is_dir() or all(_STEP.fullmatch(step.name) for step in path.iterdir())
+    try:
+        return not path.is_dir() or all(_STEP.fullmatch(step.name) for step in path.iterdir())
+    except OSError:  # it was removed just now, or is another user's
+        return False
 
 
 def _leftovers(path: Path, run: dg.DagsterRun | None, ledger: Callable[[], Ledger] | None) -> list[Path]:
@@ -102,7 +107,10 @@ def _leftovers(path: Path, run: dg.DagsterRun | None, ledger: Callable[[], Ledge
         return [path]
     if run is None or not path.is_dir():
         return []
-    steps = list(path.iterdir())
+    try:
+        steps = list(path.iterdir())
+    except FileNotFoundError:  # removed just now
+        return []
     torn = [step for step in steps if not is_whole(step) and not (step / REJECTED).is_dir()]
     return [path] if torn == steps else torn
 
@@ -117,9 +125,12 @@ def _is_done(path: Path, ledger: Callable[[], Ledger]) -> bool:
     return shared_reads.is_read(path) and not shared_reads.is_needed(path, ledger)
 
 
-def _bytes(path: Path) -> int:
-    """Return how many bytes the removal of a path frees. A file with hard links elsewhere frees none."""
-    names: Counter[tuple[int, int]] = Counter()
+def _bytes(path: Path, names: Counter[tuple[int, int]]) -> int:
+    """Return how many bytes the removal of a path frees. A file with hard links elsewhere frees none.
+
+    Args:
+        names: Counts the names of each file in what is removed; those in the path are added.
+    """
     size = 0
     for item in (path, *path.rglob("*")):
         with suppress(FileNotFoundError):

@@ -27,6 +27,7 @@ from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.sources.tables import read as table
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
+from export_pipeline_tests.orchestration.runs.test_staging import fill_disk
 
 SCOPES = ["a", "A", "b|c", "0", "none yet"]
 ROWS = {"a": [1, 2], "A": [3], "b|c": [4, 5, 6], "0": [7]}
@@ -223,6 +224,27 @@ def test_what_a_killed_run_has_staged_is_read_again(
         shop, ledger
     )
     assert len(rows_of(shop, ledger)) == 4
+
+
+def test_a_full_disk_leaves_nothing_of_a_read(
+    shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = request_each(shop)
+    with monkeypatch.context() as patch:
+        fill_disk(patch, "jobs-result")
+        assert "No space left" in str(failures(launch(shop, first)))
+    assert list(shop.staging.glob("*/*jobs-result")) == []
+    assert all(launch(shop, request).success for request in others)
+    assert reads == ["together"]
+
+
+def test_a_torn_list_of_jobs_is_read_anew(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
+    first, *others = request_each(shop)
+    assert launch(shop, first).success
+    (read,) = folders(shop)
+    (read / "jobs-result").write_text("")
+    assert all(launch(shop, request).success for request in others)
+    assert reads == ["together", "together"]
 
 
 def test_rows_of_another_scope_become_no_file(

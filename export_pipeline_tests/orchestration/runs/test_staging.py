@@ -15,7 +15,15 @@ from export_pipeline import tabular
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
-from export_pipeline.orchestration.runs.staging import StagingError, load, save
+from export_pipeline.orchestration.runs.staging import (
+    StagingError,
+    StagingGoneError,
+    is_whole,
+    load,
+    load_all,
+    save,
+    save_all,
+)
 from export_pipeline.tabular.bundle import join
 
 
@@ -25,6 +33,35 @@ def export(dataset: str, **tables: Table) -> ExportData:
         dataset=dataset, shape=tabular, scope=None, title=dataset, tables=tables, window=None, spec={},
         snapshot_at=datetime(2026, 1, 1, tzinfo=UTC), source_rows=0, **facts,
     )  # fmt: skip
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the disk be full when text is written into a file whose name ends so."""
+    write = Path.write_text
+
+    def write_text(path: Path, *args: Any, **options: Any) -> int:
+        if not path.name.endswith(name):
+            return write(path, *args, **options)
+        path.touch()  # as open() did before the write failed
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+
+
+@pytest.mark.parametrize("name", ["exports", "export.json"])
+def test_a_step_whose_last_file_fills_the_disk_is_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data = export("letters")
+    with monkeypatch.context() as patch:
+        fill_disk(patch, name)
+        with pytest.raises(OSError, match="No space left"):
+            save_all([data], tmp_path)
+    assert not is_whole(tmp_path)
+    with pytest.raises(StagingGoneError):
+        load_all(tmp_path, {"letters": data})
+    save_all([data], tmp_path)
+    assert [one.dataset for one in load_all(tmp_path, {"letters": data})] == ["letters"]
 
 
 def test_tables_of_one_name_stay_apart_in_a_bundle(tmp_path: Path) -> None:

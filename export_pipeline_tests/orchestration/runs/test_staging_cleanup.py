@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.formats.csv import write as csv
+from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, clean_staging
 from export_pipeline.orchestration.sensors.maintenance import housekeeping_sensor
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -75,6 +76,34 @@ def test_staged_data_of_an_unknown_run_are_removed_after_a_day(deployment: Deplo
     assert clean_staging(deployment.instance, deployment.staging) == {stray.parent.name: 10}
     deployment.staging.rmdir()
     assert clean_staging(deployment.instance, deployment.staging) == {}
+
+
+def test_files_that_two_runs_link_are_freed_with_the_last_name(deployment: Deployment) -> None:
+    stray = [deployment.staging / str(uuid.uuid4()) / "x.fetch_source-result" for _ in range(2)]
+    for folder in stray:
+        folder.mkdir(parents=True)
+    (stray[0] / "rows-0.arrow").write_bytes(b"x" * 10)
+    (stray[1] / "rows-0.arrow").hardlink_to(stray[0] / "rows-0.arrow")
+    for folder in stray:
+        make_old(folder.parent)
+    would = clean_staging(deployment.instance, deployment.staging, dry_run=True)
+    assert sorted(would.values()) == [0, 10]
+    assert clean_staging(deployment.instance, deployment.staging) == would
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": "20', b"[1]", b"7", b"\xff"])
+def test_a_torn_list_of_jobs_is_removed_and_stops_nothing(
+    deployment: Deployment, ledger: Ledger, content: bytes
+) -> None:
+    torn, other = (deployment.staging / str(uuid.uuid4()) for _ in range(2))
+    torn.mkdir(parents=True)
+    (torn / "jobs-result").write_bytes(content)
+    (other / "x.fetch_source-result").mkdir(parents=True)
+    make_old(other)
+    assert clean_staging(deployment.instance, deployment.staging, lambda: ledger).keys() == {
+        torn.name,
+        other.name,
+    }
 
 
 def test_foreign_files_in_the_staging_folder_stay(deployment: Deployment) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -33,7 +32,7 @@ from export_pipeline.delivery.webhooks.endpoints import UnknownWebhookError, get
 from export_pipeline.jobs import Job, Place, RefusedError
 from export_pipeline.jobs.states import ENDED, Status
 from export_pipeline.jobs.store_claim import delete_own
-from export_pipeline.sources.snapshot import SourceError
+from export_pipeline.sources.snapshot import SourceUnavailableError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], responses=responses(400, 401, 403, 429, 503))
 
@@ -118,8 +117,14 @@ async def list_exports(
     cursor: Annotated[str | None, Query(max_length=300, description="`next` of the last page.")] = None,
 ) -> ExportList:
     """List the exports that the caller may see, newest first."""
-    with suppress(SourceError):  # then it can be listed by its id
-        scope = await resolve_scope_of_any(service, caller, dataset, scope)
+    with translate_source_errors():
+        try:
+            scope = await resolve_scope_of_any(service, caller, dataset, scope, stored=False)
+        except SourceUnavailableError:
+            if caller.scopes is not None:  # its own ids need no look-up
+                raise
+            if not await service.run(partial(service.ledger.find, caller.viewer_in(scope), limit=1)):
+                raise  # it may be a name
     viewer = caller.viewer_in(scope)
     about = (caller.id, sorted(status or ()), dataset, scope, created_after, idempotency_key)
 

@@ -106,9 +106,12 @@ async def resolve_scope(service: Service, caller: Caller, dataset: str, given: s
 
 
 async def resolve_scope_of_any(
-    service: Service, caller: Caller, dataset: str | None, given: str | None
+    service: Service, caller: Caller, dataset: str | None, given: str | None, *, stored: bool
 ) -> str | None:
     """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
+
+    Args:
+        stored: The result is stored; see `find_scope_of_any`.
 
     Raises:
         Problem: the name is that of several scopes.
@@ -120,7 +123,7 @@ async def resolve_scope_of_any(
     def find() -> str:
         visible = caller.visible(service.datasets).values()
         asked = [one for one in visible if dataset in (None, one.dataset)]
-        return find_scope_of_any(asked, service.scopes.of, given, caller.scopes)
+        return find_scope_of_any(asked, service.scopes.of, given, caller.scopes, stored=stored)
 
     return await _translated(service, find)
 

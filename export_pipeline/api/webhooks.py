@@ -122,7 +122,7 @@ async def create_webhook(
 ) -> NewWebhook:
     """Register a receiver. Its address is checked; its secret is shown once."""
     with translate_source_errors():
-        scope = await resolve_scope_of_any(service, caller, body.dataset, body.scope)
+        scope = await resolve_scope_of_any(service, caller, body.dataset, body.scope, stored=True)
     body = body.model_copy(update={"scope": scope})
     _check_range(body, caller)
 

@@ -133,10 +133,10 @@ def scope_id(
 
     Args:
         seen: Scopes that the viewer may see; None for all.
-        stored: The result is stored, so a text that cannot be looked up now is refused.
+        stored: The result is stored; see `find_scope_of_any`.
 
     Raises:
-        UserError: several scopes have this name, or the scopes cannot be read.
+        UserError: several scopes have this name, or scopes cannot be read that may have it.
     """
     from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
     from export_pipeline.sources.snapshot import SourceUnavailableError
@@ -144,12 +144,10 @@ def scope_id(
     if given is None:
         return None
     try:
-        return find_scope_of_any(datasets, partial(scopes_of, settings), given, seen)
+        return find_scope_of_any(datasets, partial(scopes_of, settings), given, seen, stored=stored)
     except ScopeNameError as error:
         raise UserError(str(error)) from None
     except SourceUnavailableError as error:
-        if not stored:
-            return given
         raise UserError(f"{given!r} may be an id or a name, and the scopes cannot be read: {error}") from None
 
 

@@ -130,6 +130,8 @@ def find_scope_of_any(
     read: Callable[[Dataset], Mapping[str, str]],
     given: str,
     seen: Collection[str | None] | None = None,
+    *,
+    stored: bool,
 ) -> str:
     """Return the id of the scope that is meant by an id or a name in any of several datasets.
 
@@ -138,10 +140,12 @@ def find_scope_of_any(
     Args:
         read: Returns the scopes of a dataset, names by id.
         seen: Scopes that the caller may see; None for all. Names of others are not looked at.
+        stored: The result is stored: a name is refused if scopes cannot be read that may have it too.
 
     Raises:
         ScopeNameError: the name is that of several scopes, in one dataset or in different ones.
-        SourceUnavailableError: scopes cannot be read now, and the text is no known id.
+        SourceUnavailableError: scopes cannot be read now, and the text is neither a known id nor, unless the
+            result is stored, the name of a scope of another dataset.
     """
     if seen is not None and given in seen:
         return given
@@ -163,10 +167,10 @@ def find_scope_of_any(
             scopes = {id: scopes[id] for id in seen if id is not None and id in scopes}
         for id in _matches(scopes, given):
             matches.setdefault(id, f"{id} ({dataset.dataset})")
-    if unread is not None:
-        raise unread
     if len(matches) > 1:
         raise _ambiguous(given, list(matches.values()))
+    if unread is not None and (stored or not matches):
+        raise unread
     return next(iter(matches), given)
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from export_pipeline.api import downloads
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
+from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline.store.keys import manifest_key
 from export_pipeline_tests.api.service import CONTENT, Running, start
 from export_pipeline_tests.jobs.database import Database
@@ -283,6 +284,27 @@ def test_a_damaged_manifest_is_no_fault_of_the_service(service: Running, account
     service.store.put_bytes(b"{ damaged", key, media_type="application/json")
     for path in ("manifest", "parts"):
         assert problem(client.get(f"/v1/exports/{made}/{path}")) == (410, "expired")
+
+
+def test_a_name_is_not_listed_as_empty_while_the_source_is_away(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, limited = service.client(), service.client(scopes=accounts[:1])
+    made = ask(client, accounts[0])["id"]
+
+    def away(*_: object, **__: object) -> NoReturn:
+        raise SourceUnavailableError("The source database cannot be reached.")
+
+    service.app.state.service.scopes._known.clear()
+    monkeypatch.setattr("export_pipeline.api.service.read_scopes", away)
+    for one in (client, limited):
+        answer = one.get("/v1/exports?scope=Kita%20S%C3%BCd")
+        assert problem(answer) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        for more in ("", "&status=failed"):
+            listed = one.get(f"/v1/exports?scope={accounts[0]}{more}")
+            assert listed.status_code == 200
+            assert [export["id"] for export in listed.json()["data"]] == ([] if more else [made])
 
 
 def test_a_ledger_without_tables_is_away(service: Running, accounts: list[str]) -> None:

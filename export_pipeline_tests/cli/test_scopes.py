@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import dagster as dg
 import pytest
 
+from export_pipeline.cli import datasets
+from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Ledger
+from export_pipeline.settings import Settings
+from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 
@@ -70,6 +76,27 @@ def test_a_name_of_two_scopes_is_refused_with_their_ids(
     assert asked.code == 2
     assert "2 scopes are called 'Twins'" in asked.err
     assert all(id in asked.err for id in named.values())
+
+
+def test_requests_of_a_name_are_listed_while_another_dataset_cannot_be_read(
+    command: Command, ledger: Ledger, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ledger.request("takeoff", "csv", scope=named["Mill"])
+    read = datasets.scopes_of
+
+    def read_takeoff_only(settings: Settings, dataset: Dataset) -> Mapping[str, str]:
+        if dataset.dataset == "takeoff":
+            return read(settings, dataset)
+        raise SourceUnavailableError("Its table is locked.")
+
+    monkeypatch.setattr(datasets, "scopes_of", read_takeoff_only)
+    assert [row["id"] for row in command("jobs", "--scope", "Mill", "--json").json] == [job.id]
+    assert [row["id"] for row in command("jobs", "--scope", named["Mill"], "--json").json] == [job.id]
+    unknown = command("jobs", "--scope", "Quarry", "--json")
+    assert unknown.code == 2
+    assert (
+        "'Quarry' may be an id or a name, and the scopes cannot be read: Its table is locked." in unknown.err
+    )
 
 
 def test_a_scope_that_cannot_be_looked_up_is_not_stored(

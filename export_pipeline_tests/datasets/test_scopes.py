@@ -95,7 +95,7 @@ def test_a_name_never_means_the_rows_of_another_scope() -> None:
     assert find_scope({"acme": "1001"}, "1001") == "acme"
 
 
-def find_in(known: Mapping[str, Any], given: str, seen: list[str] | None = None) -> str:
+def find_in(known: Mapping[str, Any], given: str, seen: list[str] | None = None, stored: bool = True) -> str:
     """Find a scope in datasets whose scopes are these, or cannot be read."""
     datasets: list[Any] = [SimpleNamespace(dataset=name, scoped=True) for name in known]
 
@@ -104,7 +104,7 @@ def find_in(known: Mapping[str, Any], given: str, seen: list[str] | None = None)
             raise scopes
         return dict(scopes)
 
-    return find_scope_of_any([*datasets, SimpleNamespace(scoped=False)], read, given, seen)
+    return find_scope_of_any([*datasets, SimpleNamespace(scoped=False)], read, given, seen, stored=stored)
 
 
 def test_a_scope_is_found_in_any_dataset_unless_its_name_is_that_of_several() -> None:
@@ -129,4 +129,10 @@ def test_a_name_may_be_that_of_a_dataset_that_cannot_be_read_now() -> None:
     assert find_in(known, "11") == "11"
     with pytest.raises(SourceUnavailableError):
         find_in(known, "Acme")
+    assert find_in(known, "Acme", stored=False) == "11"
+    for stored in (True, False):
+        with pytest.raises(SourceUnavailableError):
+            find_in(known, "Shop", stored=stored)
+        with pytest.raises(ScopeNameError, match="2 scopes"):
+            find_in({"records": {"11": "Acme", "12": "Acme"}, "plans": away}, "Acme", stored=stored)
     assert find_in({"records": {"11": "Acme"}, "plans": SourceError("It lacks a table.")}, "Acme") == "11"

@@ -63,10 +63,12 @@ class StoreClaim(Reader):
             StoreClaimError: as for `check`.
             StoreError: the store cannot be read, or cannot be taken.
         """
-        content = json.dumps({"database": self._database()}).encode()
+        own = {"database": self._database()}
+        content = json.dumps(own).encode()
+        failure = StoreUnavailableError("another claim was always first.")
         for attempt in range(_ATTEMPTS):
             claim = self._read(store)
-            if claim is not None and self._has_database(claim):
+            if claim == own or (claim is not None and not take and self._has_database(claim)):
                 return
             if not take:
                 self._ensure_free(store, claim)
@@ -118,7 +120,7 @@ class StoreClaim(Reader):
             return False
         with self._reading() as connection:
             known = connection.scalars(_TOKENS).all()
-        return claim["token"] in {token for tokens in known for token in tokens.split()}
+        return claim["token"] in [token for tokens in known for token in tokens.split()]
 
     def _database(self) -> list[str | int | None]:
         """Return what a copy of the database lacks, and what stays when its server or folder moves.

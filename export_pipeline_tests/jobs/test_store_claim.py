@@ -59,6 +59,11 @@ def claim(ledger: Ledger, store: Store, *, take: bool = False) -> None:
     StoreClaim.sharing(ledger).claim(store, take=take)
 
 
+def claim_in(store: Store, ledger: Ledger) -> str:
+    with store.open(f"ledgers/{ledger.deployment()}.json") as file:
+        return file.read(1024).decode()
+
+
 def is_refused(ledger: Ledger, store: Store) -> bool:
     try:
         StoreClaim.sharing(ledger).check(store)
@@ -175,7 +180,8 @@ def test_purges_at_the_same_time_keep_the_claim(original: Ledger, store: Store) 
 
 
 @pytest.mark.parametrize(
-    "damaged", [b"", b"{", b"[]", b"{}", b"\xff", b'{"database": null}', b'{"database": ["sqlite"]}']
+    "damaged",
+    [b"", b"{", b"[]", b"{}", b"\xff", b'{"database": null}', b'{"database": ["sqlite"]}', b'{"token": []}'],
 )
 def test_a_damaged_claim_frees_the_store_for_nobody(
     original: Ledger, copied: Ledger, store: Store, damaged: bytes
@@ -270,6 +276,10 @@ def test_each_role_of_a_server_sees_the_same_database(
             other = FolderStore(tmp_path / "other")
             claim(plain, other)
             claim(original, other)
+            assert not is_refused(plain, other)
+            assert '"postgresql", null, ' in claim_in(other, plain)
+            claim(original, other, take=True)  # tells a copy in another cluster, too
+            assert "null" not in claim_in(other, plain)
             assert not is_refused(plain, other)
 
 

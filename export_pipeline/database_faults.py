@@ -217,7 +217,7 @@ _SQLITE_SHOWN = re.compile(
     "|aggregate functions are not |DISTINCT |circular reference|recursive reference"
     "|multiple (recursive )?references |row value misused|all VALUES must |FILTER may |frame "
     r"|unsupported frame |'\w+' is not a function|\w+\(\) may not |unable to use function "
-    "|Expression tree is too large|parser stack overflow|ESCAPE expression "
+    "|Expression tree is too large|parser stack overflow|ESCAPE expression |LIKE or GLOB pattern "
 )
 _PYTHONS_SQLITE_SHOWN = (
     "Cannot operate on ", "You can only execute one statement", "Incorrect number of bindings",

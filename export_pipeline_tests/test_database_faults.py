@@ -91,6 +91,20 @@ def test_both_drivers_of_postgresql_tell_the_sqlstate(raising: str, state: str, 
     assert ("migrate" in str(ledgers.value)) is (fault is Fault.MISSING)
 
 
+def test_texts_of_the_ledgers_triggers_are_shown(raising: str) -> None:
+    engine = open_engine(raising)
+    shown = {}
+    for state in ("23514", "22012"):
+        with pytest.raises(LedgerError) as caught, transaction(engine, write=False) as connection:
+            connection.exec_driver_sql(f"SELECT fail('{state}')")
+        shown[state] = MISLEADING in str(caught.value)
+    engine.dispose()
+    assert shown == {"23514": True, "22012": False}
+    with pytest.raises(SourceError) as of_source, open_snapshot(raising) as snapshot:
+        snapshot.rows(sa.select(sa.literal_column("fail('23514')")), [NUMBER])
+    assert MISLEADING not in str(of_source.value)
+
+
 @pytest.mark.parametrize(
     ("code", "fault"), [(code, fault) for fault, codes in SQLITE.items() for code in codes]
 )

@@ -11,7 +11,7 @@ from export_pipeline.health.disks import staging_findings
 from export_pipeline.health.findings import Finding
 from export_pipeline.health.ledger import ledger_findings
 from export_pipeline.health.services import queue_findings, source_findings, store_findings
-from export_pipeline.redaction import hide_credentials
+from export_pipeline.redaction import hide_credentials, hide_in_error
 from export_pipeline.settings import Settings
 
 LATE = timedelta(minutes=15)
@@ -52,6 +52,7 @@ def _all(check: Check) -> list[Finding]:
     try:
         findings.extend(check())
     except Exception as error:  # a broken check must not hide the findings of the others
+        hide_in_error(error)
         reason = hide_credentials(" ".join(str(error).split()))[:300]
         findings.append(
             Finding("check_failed", f"A check broke: {type(error).__name__}: {reason}", "Report this.")

@@ -23,7 +23,7 @@ from export_pipeline.orchestration.dagster_compat.daemon import (
 )
 from export_pipeline.orchestration.dagster_compat.launchers import launcher_of
 from export_pipeline.orchestration.instance import prepare_home
-from export_pipeline.redaction import hide_credentials
+from export_pipeline.redaction import hide_credentials, hide_in_error
 from export_pipeline.settings import SettingsError, load_settings
 
 DaemonCode = Literal[
@@ -64,6 +64,7 @@ def findings() -> Iterator[Problem]:
         yield "dagster_unreachable", str(error), do, None
         return
     except Exception as error:  # depends on the storage
+        hide_in_error(error)
         reason = hide_credentials(" ".join(str(error).split()))[:300]
         do = "Start its database, or correct DAGSTER_HOME and DAGSTER_POSTGRES_URL."
         yield "dagster_unreachable", f"Dagster's own database cannot be used: {reason}", do, None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from export_pipeline import health
@@ -59,6 +60,15 @@ def test_a_check_that_breaks_hides_no_other(well: dict[str, str], monkeypatch: p
     findings = examined()
     assert set(findings) == {"check_failed", "staging_unusable"}
     assert findings["check_failed"].wrong == "A check broke: ZeroDivisionError: a b"
+
+
+def test_a_check_that_breaks_quotes_no_cell(well: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(settings: object) -> Iterator[Finding]:
+        raise pa.ArrowInvalid("Failed to parse string: 'Anna'")
+
+    monkeypatch.setattr(health, "source_findings", broken)
+    message = "A check broke: ArrowInvalid: the message may quote a value, and is not shown"
+    assert examined()["check_failed"].wrong == message
 
 
 def test_a_home_that_cannot_be_written_is_reported_in_one_line(

@@ -1,10 +1,12 @@
 """Findings about Dagster: its daemon, sensors, clocks and database."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.remote_origin import (
     InProcessCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -76,6 +78,21 @@ def test_a_dagster_whose_database_is_down(
     (finding,) = daemon_health.findings()
     assert finding[0] == "dagster_unreachable"
     assert "hunter2" not in str(finding)
+
+
+def test_a_broken_database_of_dagster_is_reported_without_its_statement(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        cause = sqlite3.DatabaseError("database disk image is malformed")
+        cause.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise sa.exc.DatabaseError("SELECT 1 FROM run_tags WHERE value = ?", ("Anna",), cause)
+
+    monkeypatch.setattr(daemon_health, "heartbeats", broken)
+    (finding,) = daemon_health.findings()
+    assert "cannot be used: database disk image is malformed" in finding[1]
+    assert "SELECT" not in finding[1]
+    assert "Anna" not in finding[1]
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,7 @@ def test_a_message_that_may_quote_a_value_is_not_shown(error: Exception, text: s
         (sqlite_error("SELECT 1,, 2"), f'{QUERY} Details: near ",": syntax error'),
         (sqlite_error("SELECT 1 WHERE"), f"{QUERY} Details: incomplete input"),
         (sqlite_error("SELECT #"), 'unrecognized token: "#"'),
+        (sqlite_error("SELECT 1 LIKE replace(hex(zeroblob(30000)), '00', '%x')"), "pattern too complex"),
         (sqlite_error("SELECT (SELECT 1, 2)"), f"{QUERY} Details: sub-select returns 2 columns"),
         (sqlite_error("SELECT 1 UNION SELECT 1, 2"), "SELECTs to the left and right of UNION"),
         (sqlite_error("SELECT 1 ORDER BY 5"), "1st ORDER BY term out of range"),

@@ -129,8 +129,12 @@ def test_narrow_numbers_become_the_declared_type_and_wide_ones_are_refused() -> 
 
     data, _ = rendered("parquet", of(pa.array([1, 2], pa.int8())))
     assert arrow_parquet.read_table(pa.BufferReader(data)).column("n").to_pylist() == [Decimal(1), Decimal(2)]
-    with pytest.raises(RenderError, match="column n: "):
+    with pytest.raises(RenderError, match="column n: a cell does not fit its declared type") as caught:
         rendered("parquet", of(pa.array([123456], pa.int64())))
+    assert "123456" not in str(caught.value)
+    with pytest.raises(RenderError, match="column n: ") as caught:
+        rendered("parquet", of(pa.array(["12x456"])))
+    assert "12x456" not in str(caught.value)
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:

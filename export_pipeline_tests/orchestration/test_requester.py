@@ -99,7 +99,7 @@ def test_no_partition_of_a_requests_run_is_of_another_scope(books: Deployment, l
     (request,) = tick(books)
     books.instance.add_dynamic_partitions("takeoff_scopes", list(books.source.scopes))
     result = launch(books, request._replace(partition_key=books.source.scopes[1]))
-    assert "and its partition is not" in failures(result)["fetch_source"]
+    assert "with a partition of another scope" in failures(result)["fetch_source"]
     assert ledger.get(id).status is not Status.COMPLETED
     assert books.stored() == set()
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_watching_ends_when_nothing_is_under_way(
         else:
             ledger.failed(run_of(job), "source_unavailable", "The database is down.")
 
-    monkeypatch.setattr("export_pipeline.cli.jobs_view.time.sleep", sleep)
+    monkeypatch.setattr("export_pipeline.cli.jobs_view.time", SimpleNamespace(sleep=sleep))
     ended = command("jobs", "--watch")
     assert ended.code == 0
     assert looks == [Status.PROCESSING] * 2

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -138,8 +139,7 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
         raise LedgerUnavailableError("away")
 
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "600")
-    monkeypatch.setattr(retries.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(retries.time, "sleep", sleep)
+    monkeypatch.setattr(retries, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     with pytest.raises(LedgerUnavailableError):
         retries.retry_until_available(away, dg.get_dagster_logger())
     most = [min(0.5 * 2**tries, 30) for tries in range(len(waits))]
@@ -152,7 +152,7 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
 def test_the_log_says_in_sentences_what_a_run_waits_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=lambda seconds: None))
     for why in ("failed: Connection refused", "It is away."):
         retries.pause(1.0, why, logging.getLogger("waits"))
     assert [record.message for record in caplog.records] == [

@@ -164,6 +164,7 @@ def test_parts_lie_in_s3_and_go_with_their_manifest(
     assert list(store.list()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["at a part", "at the manifest"])
 @pytest.mark.parametrize("place", ["folder", "s3"])
 def test_a_run_that_is_retried_between_its_parts_leaves_one_export(

@@ -100,6 +100,7 @@ def test_other_programs_open_it_and_find_the_words(hostile: Hostile, words: str)
     assert f"Page {pages:,} of {pages:,}" in last
 
 
+@pytest.mark.slow
 def test_nothing_in_it_can_run(hostile: Hostile) -> None:
     """No name of an action, in the parsed objects and in the bytes outside of streams.
 

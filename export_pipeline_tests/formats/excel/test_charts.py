@@ -178,6 +178,7 @@ def test_a_guard_against_formulas_holds_for_charts(tmp_path: Path) -> None:
     assert sum(rendered.changed.values()) >= 1
 
 
+@pytest.mark.slow
 def test_other_programs_draw_them(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(with_charts(*TYPES), path)

@@ -146,6 +146,7 @@ def test_all_scopes_are_read_once_and_each_file_has_its_own_rows(
     assert len({shop.manifest(str(job.file_key))["snapshot_at"] for job in jobs}) == 1
 
 
+@pytest.mark.slow
 def test_the_windows_of_a_cadence_are_read_once_too(
     shop: Deployment, ledger: Ledger, reads: list[str]
 ) -> None:
@@ -156,6 +157,7 @@ def test_the_windows_of_a_cadence_are_read_once_too(
     assert rows_of(shop, ledger) == ALL_ROWS
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_together_is_read_for_each_scope(
     shop: Deployment, ledger: Ledger, reads: list[str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_what_cannot_be_read_together_is_read_for_each_scope(
     assert {path.name for path in shop.staging.glob("*/*-result")} >= {"alone-result"}
 
 
+@pytest.mark.slow
 def test_a_retry_reads_what_was_corrected_since(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +194,7 @@ def broken(*_: Any) -> Any:
     raise RuntimeError("broken")
 
 
+@pytest.mark.slow
 def test_a_request_for_one_scope_reads_that_scope(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
     shop.source.rows("INSERT INTO export_jobs (dataset, format, scope) VALUES ('orders', 'csv', 'a')")
     (request,) = tick(shop)
@@ -198,6 +202,7 @@ def test_a_request_for_one_scope_reads_that_scope(shop: Deployment, ledger: Ledg
     assert reads == ["alone"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_has_staged_is_read_again(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +231,7 @@ def test_what_a_killed_run_has_staged_is_read_again(
     assert len(rows_of(shop, ledger)) == 4
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_of_a_read(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +244,7 @@ def test_a_full_disk_leaves_nothing_of_a_read(
     assert reads == ["together"]
 
 
+@pytest.mark.slow
 def test_a_torn_list_of_jobs_is_read_anew(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
     first, *others = request_each(shop)
     assert launch(shop, first).success
@@ -265,6 +272,7 @@ def test_rows_of_another_scope_become_no_file(
     assert before <= shop.stored()
 
 
+@pytest.mark.slow
 def test_each_pod_of_kubernetes_reads_its_own_scope(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +286,7 @@ def test_each_pod_of_kubernetes_reads_its_own_scope(
     assert rows_of(shop, ledger) == ALL_ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["of_run", "requested_with"])
 def test_a_run_waits_for_a_ledger_that_is_away(
     shop: Deployment,
@@ -301,6 +310,7 @@ def test_a_run_waits_for_a_ledger_that_is_away(
     assert reads == ["together"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [SourceError("It took too long."), ValueError("odd"), pa.ArrowInvalid("odd")]
 )
@@ -316,6 +326,7 @@ def test_an_error_of_the_shared_read_fails_no_run(
     assert rows_of(shop, ledger) == ALL_ROWS
 
 
+@pytest.mark.slow
 def test_the_reason_why_a_read_is_not_shared_quotes_no_cell(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,6 +351,7 @@ def test_the_reason_why_a_read_is_not_shared_quotes_no_cell(
         assert caplog.messages == [f"The rows of 2 scopes are read for each run on its own. {reason}"]
 
 
+@pytest.mark.slow
 def test_an_id_of_another_type_fails_no_other_run(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
     """SQLite stores text in a column of numbers; the ids of scopes are what was requested, and may be gone."""
     for statement in (
@@ -358,6 +370,7 @@ def test_an_id_of_another_type_fails_no_other_run(shop: Deployment, ledger: Ledg
     assert rows_of(shop, ledger) == {"a": [1, 2], "7": [3]}
 
 
+@pytest.mark.slow
 def test_a_later_request_gets_no_older_rows(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
     for request in request_day(shop, ["csv"]):
         assert launch(shop, request).success
@@ -377,6 +390,7 @@ def test_a_later_request_gets_no_older_rows(shop: Deployment, ledger: Ledger, re
     assert rows_of(shop, ledger) == {**ALL_ROWS, "a": [] if served == "a" else [2]}
 
 
+@pytest.mark.slow
 def test_shared_rows_go_when_no_job_can_use_them(shop: Deployment, ledger: Ledger, reads: list[str]) -> None:
     first, *others = request_each(shop)
     assert launch(shop, first).success
@@ -393,6 +407,7 @@ def test_shared_rows_go_when_no_job_can_use_them(shop: Deployment, ledger: Ledge
     assert reads == ["together"]
 
 
+@pytest.mark.slow
 def test_rows_of_a_failed_run_go_when_its_request_is_deleted(
     shop: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +425,7 @@ def test_rows_of_a_failed_run_go_when_its_request_is_deleted(
     assert not (shop.staging / run).exists()
 
 
+@pytest.mark.slow
 def test_shared_rows_stay_while_the_ledger_is_away(shop: Deployment, ledger: Ledger) -> None:
     for request in request_each(shop) + request_each(shop, options={"title": "T"}):
         assert launch(shop, request).success
@@ -426,6 +442,7 @@ def test_shared_rows_stay_while_the_ledger_is_away(shop: Deployment, ledger: Led
     assert folders(shop) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["taking", "reading"])
 def test_rows_that_are_removed_meanwhile_are_read_anew(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch, when: str

@@ -130,7 +130,13 @@ def literals(dialect: str, kind: str) -> st.SearchStrategy[str]:
     return quoted.filter(lambda one: "char(0)" not in one and len(one.encode()) < 40)
 
 
-@pytest.mark.parametrize(("dialect", "kind"), [(one, kind) for one, kinds in TYPES.items() for kind in kinds])
+@pytest.mark.parametrize(
+    ("dialect", "kind"),
+    [
+        *(("sqlite", kind) for kind in TYPES["sqlite"]),
+        *(pytest.param("postgresql", kind, marks=pytest.mark.slow) for kind in TYPES["postgresql"]),
+    ],
+)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_odd_ids_are_read_together_as_alone(

@@ -284,7 +284,7 @@ def _is_nameless(state: str, primary: str) -> bool:
     """Return whether a message that has no position quotes no name that may be a cell."""
     if (
         state == "42501"
-    ):  # the names of files alone may be cells, and the reason follows: "…": Permission denied
+    ):  # of names only those of files may be cells, and a reason follows them: "…": Permission denied
         return re.search(f"{_QUOTES}.*:", primary) is None
     return state in ("08003", "0A000", "42602") and re.search(_QUOTES, primary) is None
 

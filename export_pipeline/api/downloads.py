@@ -185,35 +185,40 @@ async def hand_out(
     if is_head:  # a range means nothing here (RFC 9110, 14.2)
         more = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
         return Response(headers=headers | more, media_type=format.media_type)
-    held = ExitStack()
-    file = await service.run(held.enter_context, store.open(key))
-    answer = _OpenFileResponse(file, held, headers=headers, media_type=format.media_type)
-    ranges = _ranges(request.headers.get("range", ""), answer.size)
-    if request.headers.get("if-range", answer.headers["etag"]) not in (
-        answer.headers["etag"],
-        answer.headers["last-modified"],
-    ):
-        ranges = []
-    if any(start >= answer.size for start in ranges):
-        held.close()
-        beyond = {"Content-Range": f"bytes */{answer.size}", "Cache-Control": "no-store"}
-        return Response(status_code=416, headers=beyond)
-    await record()
+    with ExitStack() as opened:
+        file = await service.run(opened.enter_context, store.open(key))
+        answer = _OpenFileResponse(file, headers=headers, media_type=format.media_type)
+        ranges = _ranges(request.headers.get("range", ""), answer.size)
+        if request.headers.get("if-range", answer.headers["etag"]) not in (
+            answer.headers["etag"],
+            answer.headers["last-modified"],
+        ):
+            ranges = []
+        if any(start >= answer.size for start in ranges):
+            beyond = {"Content-Range": f"bytes */{answer.size}", "Cache-Control": "no-store"}
+            return Response(status_code=416, headers=beyond)
+        await record()  # it may refuse, and the file is closed then
+        answer.opened = opened.pop_all()
     if not ranges:  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return answer
 
 
 class _OpenFileResponse(FileResponse):
-    """Sends a file that is open already: it is sent whole even if it is replaced or removed meanwhile."""
+    """Sends a file that is open already: it is sent whole even if it is replaced or removed meanwhile.
 
-    def __init__(self, file: BinaryIO, held: ExitStack, **options: Any) -> None:
-        self.held, facts = held, os.fstat(file.fileno())
+    Attributes:
+        size: Bytes of the file.
+        opened: Closed after the file is sent.
+    """
+
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        self.opened, facts = ExitStack(), os.fstat(file.fileno())
         self.size = facts.st_size
         super().__init__(f"/dev/fd/{file.fileno()}", stat_result=facts, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.held:
+        with self.opened:
             await super().__call__(scope, receive, send)
 
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.api import downloads
+from export_pipeline.api.problems import Problem
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
 from export_pipeline.sources.snapshot import SourceUnavailableError
@@ -116,6 +117,25 @@ def test_a_file_is_sent_as_it_was_when_its_download_is_recorded(
     while is_open(path) and time.monotonic() < until:
         time.sleep(0.01)  # the service closes it after the last byte
     assert not is_open(path)
+
+
+def test_a_download_that_is_refused_leaves_no_file_open(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client()
+    made = ask(client, accounts[0])
+    service.complete(made["id"])
+    refusals: list[Problem] = []
+
+    async def refuse(*_: Any) -> None:
+        refusals.append(Problem(410, "expired", "It was used as often as it may be."))
+        raise refusals[0]
+
+    monkeypatch.setattr(downloads, "_record", refuse)
+    assert problem(client.get(f"/v1/exports/{made['id']}/file")) == (410, "expired")
+    # The error is kept here with all its frames, as a log may do.
+    assert refusals
+    assert not is_open(service.store.path(str(service.ledger.get(made["id"]).file_key)))
 
 
 def is_open(path: Path) -> bool:

@@ -35,6 +35,7 @@ from export_pipeline.delivery.webhooks.addresses import (
 )
 from export_pipeline.delivery.webhooks.endpoints import Webhook, address_rules, secrets_of
 from export_pipeline.jobs import Job, LedgerError
+from export_pipeline.redaction import hide_in_error
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings
@@ -140,6 +141,7 @@ def deliver(
         )
     except Exception as error:
         if not isinstance(error, TryError):  # unforeseen: it must not be tried again and again at once
+            hide_in_error(error)
             _logger.exception("Webhook %s, delivery %s", webhook.id, delivery.id)
             error = TryError(f"It could not be sent: {type(error).__name__}.")
         result = _failed(engine, delivery, error)

@@ -22,6 +22,7 @@ from export_pipeline.jobs.leases import LEASE, NEXT_STEP_TIMEOUT, RENEW_SECONDS,
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat.runs import is_canceling, report_canceling, report_event
 from export_pipeline.orchestration.runs.attempts import attempts_of, is_still_requested
+from export_pipeline.redaction import hide_in_error
 from export_pipeline.settings import SettingsError, load_settings
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,8 @@ def cancellable(
             pass
         except LedgerError:
             return bool(ids) or run.run_id in _renewed_at
-        except Exception:  # it may pass, and a run without a heartbeat is taken for dead
+        except Exception as error:  # it may pass, and a run without a heartbeat is taken for dead
+            hide_in_error(error)
             _log.exception("The heartbeat of run %s tries again.", run.run_id)
         return True
 

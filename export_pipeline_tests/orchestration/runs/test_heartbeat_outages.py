@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster_postgres.utils import DagsterPostgresException
 
 from export_pipeline.jobs import Ledger
@@ -143,3 +144,24 @@ def test_settings_that_are_invalid_for_a_while_cost_no_lease(
     monkeypatch.setenv("EXPORT_PAGE_IMAGES", "/is/not/mounted")
     with working(ledger, lambda: _STARTED):
         assert renewed(renewals)
+
+
+def test_the_log_of_an_unforeseen_error_shows_no_values(
+    ledger: Ledger,
+    renewals: threading.Semaphore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret, real = "4711 0815", heartbeat._renew
+    errors = iter([sa.exc.ProgrammingError("SELECT x", {"scope": secret}, ValueError(secret))])
+
+    def renew(*arguments: Any) -> None:
+        for error in errors:
+            raise error
+        real(*arguments)
+
+    monkeypatch.setattr(heartbeat, "_renew", renew)
+    with working(ledger, lambda: _STARTED):
+        assert renewed(renewals)
+    assert "tries again" in caplog.text
+    assert secret not in caplog.text

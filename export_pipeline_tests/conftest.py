@@ -25,6 +25,7 @@ hypothesis.settings.load_profile("untimed")
 pytest_plugins = [
     "export_pipeline_tests.services.fixtures",
     "export_pipeline_tests.orchestration.fixtures",
+    "export_pipeline_tests.orchestration.runs.shop",
     "export_pipeline_tests.commands",
     "export_pipeline_tests.quick_instances",
 ]

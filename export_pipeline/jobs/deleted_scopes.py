@@ -39,7 +39,7 @@ class DeletedScopes:
         gone: Scopes that count as deleted, found now or before.
         doubtful: Missing scopes that were left alone, because too many are missing at once.
         canceled: Number of requests that were canceled.
-        due: Number of files that the next purge removes, unless they are under legal hold.
+        due: Number of files that the next purge removes. Those under legal hold are not among them.
     """
 
     dataset: str
@@ -88,7 +88,7 @@ def end_deleted_scopes(
         if dry_run:
             canceled, due = (
                 connection.scalars(sa.select(sa.func.count()).where(in_missing, those)).one()
-                for those in (_OPEN, _WITH_FILE)
+                for those in (_OPEN, sa.and_(_WITH_FILE, ~jobs.c.legal_hold))
             )
             return DeletedScopes(dataset, gone | missing, canceled=canceled, due=due)
         reason = {"error_code": SCOPE_DELETED, "error_message": "The application has deleted its scope."}
@@ -102,5 +102,5 @@ def end_deleted_scopes(
         for row in canceled_rows:
             record_event(connection, Job.of(row), EventKind.CANCELED, who, {"reason": SCOPE_DELETED})
         expire = sa.update(jobs).where(in_missing, _WITH_FILE).values(expires_at=utc_now(), **reason)
-        due = connection.execute(expire).rowcount
+        due = [*connection.scalars(expire.returning(jobs.c.legal_hold))].count(False)
     return DeletedScopes(dataset, gone | missing, canceled=len(canceled_rows), due=due)

@@ -28,11 +28,11 @@ def test_the_next_purge_removes_the_files_of_a_deleted_project(
     source.rows(f"DELETE FROM projects WHERE id = '{gone}'")
 
     would = command("purge", "--dry-run").out
-    assert "takeoff: 1 requests are canceled and 2 files due" in would
+    assert "takeoff: 1 requests are canceled and 1 files due" in would
     assert ledger.get(waits.id) == waits
     assert command("link", done.id).code == 0
     (deleted,) = command("purge", "--json").json["scopes"]
-    assert deleted == {"dataset": "takeoff", "gone": [gone], "doubtful": [], "canceled": 1, "due": 2}
+    assert deleted == {"dataset": "takeoff", "gone": [gone], "doubtful": [], "canceled": 1, "due": 1}
     assert ledger.get(waits.id).status is Status.CANCELED
     assert "deleted its scope" in str(ledger.get(waits.id).error_message)
     assert ledger.get(done.id).status is Status.EXPIRED

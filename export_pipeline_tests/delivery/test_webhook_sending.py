@@ -1,6 +1,7 @@
 """Deliveries to webhooks are tried until they arrive, by whichever sender lives."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from export_pipeline.delivery.webhooks.endpoints import (
     get_webhook,
     revoke_webhook,
 )
-from export_pipeline.delivery.webhooks.send import send_test
+from export_pipeline.delivery.webhooks.send import deliver_due, send_test
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.delivery.webhook_calls import completed, received, send, settings_of, signed_by
@@ -77,6 +78,23 @@ def test_retry_after_is_honoured_in_seconds_and_as_a_date(
         assert send(engine) == {"postponed": 1}, header
         (row,) = rows.find_deliveries(engine, [webhook.id])
         assert least <= (row.next_at - ledger.now()).total_seconds() <= most, header
+
+
+def test_an_unforeseen_error_is_one_try_and_its_values_are_in_no_log(
+    ledger: Ledger, engine: sa.Engine, make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = {"name": "Anna Meyer"}
+
+    def resolve(host: str, port: int) -> list[str]:
+        raise sqlite3.IntegrityError(f"invalid value: {values['name']}")
+
+    webhook, _ = make()
+    completed(ledger)
+    assert dict(deliver_due(engine, settings_of(), resolve=resolve)) == {"postponed": 1}
+    (row,) = rows.find_deliveries(engine, [webhook.id])
+    assert (row.tries, row.error_message) == (1, "It could not be sent: IntegrityError.")
+    assert "IntegrityError" in caplog.text
+    assert "Anna" not in caplog.text
 
 
 def test_410_switches_a_webhook_off(ledger: Ledger, engine: sa.Engine, receiver: Receiver, make: Any) -> None:

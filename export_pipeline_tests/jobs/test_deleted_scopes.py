@@ -46,7 +46,7 @@ def test_requests_links_and_files_of_a_deleted_scope_end(
     before = snapshot(ledger, pending, working, done, held)
 
     assert datasets_with_scopes(engine) == ["takeoff"]
-    expected = DeletedScopes("takeoff", frozenset("a"), canceled=2, due=2)
+    expected = DeletedScopes("takeoff", frozenset("a"), canceled=2, due=1)
     assert end(engine, "b", dry_run=True) == expected
     assert snapshot(ledger, pending, working, done, held) == before
     assert end(engine, "b") == expected

@@ -228,12 +228,15 @@ def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, i
     glyphs = typesetter.encode(strings, where=None)
     edges = np.zeros(glyphs.cids.size + 1, np.int64)
     np.cumsum(font.widths[glyphs.cids], out=edges[1:])
-    parts = (font.properties[glyphs.cids] & (SPACE | IDEOGRAPH)) != 0
-    parts |= glyphs.cids == NEWLINE
-    breaks = np.unique(np.concatenate([glyphs.starts, np.flatnonzero(parts), np.flatnonzero(parts) + 1]))
-    word_widths = np.diff(edges[breaks]) if breaks.size > 1 else np.zeros(1, np.int64)
-    lines = np.unique(np.concatenate([glyphs.starts, np.flatnonzero(glyphs.cids == NEWLINE)]))
-    whole = np.diff(edges[lines]) if lines.size > 1 else np.zeros(1, np.int64)
+    newlines = glyphs.cids == NEWLINE
+    parts = newlines | ((font.properties[glyphs.cids] & (SPACE | IDEOGRAPH)) != 0)
+    begins_line = np.append(newlines, False)
+    begins_line[glyphs.starts] = True
+    begins_word = begins_line.copy()
+    begins_word[:-1] |= parts
+    begins_word[1:] |= parts
+    whole = np.diff(edges[begins_line]) if glyphs.cids.size else np.zeros(1, np.int64)
+    word_widths = np.diff(edges[begins_word]) if glyphs.cids.size else np.zeros(1, np.int64)
     cells = np.diff(edges[glyphs.starts]) if len(strings) else np.zeros(1, np.int64)
     usual = int(np.sort(cells)[cells.size * 9 // 10])
     widths = (int(whole.max()), int(word_widths.max()), usual, int(cells.mean()))

@@ -2,19 +2,19 @@
 
 General readers keep half a kilobyte for every object. This one reads simple files only: one
 cross-reference table, no inherited dictionary entries. It decodes object streams, so that damage to
-them is noticed, and does not look at the objects in them.
+them is noticed; `packed_objects` looks at the objects in them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 _ENTRY = 20
@@ -40,6 +40,8 @@ class PlainFile:
 
     Attributes:
         pages: Number of pages that the file declares.
+        trailer: Its trailer, a dictionary.
+        packed_places: Number of the stream with the places of packed objects; None if there is none.
         has_jpeg: True if a JPEG image was met so far; it stayed encoded.
 
     Raises:
@@ -91,11 +93,16 @@ class PlainFile:
         trailer = self._file.read(4096)
         if b"/Prev" in trailer:
             raise NotPlain("it was changed after it was written")
+        self.trailer = trailer.partition(b"startxref")[0].strip().removeprefix(b"trailer")
         self._catalog = self.reference(trailer, b"Root")
         self._decoded = np.zeros(self._places.size, np.bool_)
         packed = _PACKED_PLACES.search(trailer)
-        if packed and int(packed[1]) not in self._places:
-            raise NotPlain("it does not have the stream of cross-references that it names")
+        self.packed_places = None
+        if packed:
+            numbers = np.flatnonzero(self._places == int(packed[1]))
+            if not numbers.size:
+                raise NotPlain("it does not have the stream of cross-references that it names")
+            self.packed_places = int(numbers[0])
 
     def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes] | None:
         self._file.seek(place)
@@ -127,6 +134,17 @@ class PlainFile:
             raise NotPlain(f"object {number} is not where it should be")
         return data[len(head) : -len(b"endobj")]
 
+    def numbers(self) -> list[int]:
+        """Return the numbers of all objects that are not packed."""
+        numbers: list[int] = np.flatnonzero(self._places >= 0).tolist()
+        return numbers
+
+    def entries(self, number: int) -> bytes:
+        """Return the content of an object; of a stream only its dictionary."""
+        data = self.body(number)
+        head = _STREAM.search(data)
+        return data[: head.end()].rstrip().removesuffix(b"stream") if head else data
+
     def stream(self, number: int) -> bytes:
         """Return the decoded content of a stream object; that of a JPEG stays encoded."""
         return self._decode(number, self.body(number))
@@ -156,10 +174,10 @@ class PlainFile:
             return content
         if b"/Filter" not in entries:
             return content
-        unpacker = zlib.decompressobj()
+        unpacker = isal_zlib.decompressobj()
         try:
             content = unpacker.decompress(content, _ZLIB_LIMIT)
-        except zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]
             raise NotPlain(f"object {number} cannot be decoded: {error}") from None
         if not unpacker.eof:
             raise NotPlain(f"object {number} ends too early")

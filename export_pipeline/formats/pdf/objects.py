@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from isal import isal_zlib
 
-PACKED = 200
+PACKED = 1_000
 """Objects in one compressed stream."""
 _LEAF = 64
 """Most children of one node of the page tree."""
@@ -78,7 +78,7 @@ class PdfFile:
         """Write many small objects, whose numbers follow each other, in compressed streams."""
         for start in range(0, len(bodies), PACKED):
             some = bodies[start : start + PACKED]
-            edges = accumulate((len(body) + 1 for body in some), initial=0)
+            edges = accumulate((len(body) + 1 for body in some[:-1]), initial=0)
             head = b"".join(b"%d %d " % pair for pair in zip(count(first + start), edges, strict=False))
             self.put_objects(first + start, len(some), head, b"\n".join(some))
 

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from export_pipeline.core.streams import prefetch
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.formats.pdf.object_reader import NotPlain, PlainFile, references
+from export_pipeline.formats.pdf.packed_objects import has_sound_objects
 from export_pipeline.formats.pdf.sums import PrintedSum
+from export_pipeline.formats.pdf.syntax import are_operators
 
 _ROW = b"/Row BMC"
 _CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
@@ -30,9 +32,10 @@ _BATCH = 4 << 20
 _PAGES = 32
 """Pages that are read ahead of the search."""
 _PARSED_PAGES = 100
-"""Up to this many pages, qpdf parses every object and every operator of every page too, and decodes JPEG
-images, which takes longer than all else. A file of any length is read object by object, if it is plain:
-every stream is decoded, which checks its zlib checksum, and every font of a page must be embedded.
+"""Up to this many pages, the syntax of every object and of every operator of every page is checked too, and
+JPEG images are decoded. Where `syntax` does not know a form, and for images, qpdf does it, which takes longer
+than all else. A file of any length is read object by object, if it is plain: every stream is decoded, which
+checks its zlib checksum, and every font of a page must be embedded.
 """
 
 _Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
@@ -69,12 +72,15 @@ class _Reader:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._maps: Mapping[bytes, dict[int, str]] = {}
+        self._is_short = False
+        self._is_known = True
 
     def read(self, path: Path) -> None:
         """Read all pages."""
         with suppress(NotPlain), PlainFile(path) as file:
+            self._is_short = file.pages <= _PARSED_PAGES
             self._read_plain(file)
-            if file.pages <= _PARSED_PAGES:
+            if self._is_short and (file.has_jpeg or not self._is_known):
                 self._parse(path, has_images=file.has_jpeg)
             return
         self._read_any(path)
@@ -106,10 +112,12 @@ class _Reader:
     def _read_plain(self, file: PlainFile) -> None:
         """Read the pages of a plain file; stop at the first defect."""
         try:
-            for content, maps in chain.from_iterable(prefetch(self._plain_pages(file))):
+            pages = self._plain_pages(file)
+            for content, maps in chain.from_iterable(pages if self._is_short else prefetch(pages)):
                 self._page(content, maps)
         except NotPlain as error:
             self._note(f"after page {self._pages}: {error}")
+        self._look()
 
     def _plain_pages(self, file: PlainFile) -> Iterator[list[_Page]]:
         """Yield a plain file's pages, in groups."""
@@ -130,6 +138,8 @@ class _Reader:
             yield pages
             raise
         yield pages
+        if self._is_short:
+            self._is_known &= has_sound_objects(file)
         file.check_other_objects()
 
     def _plain_map(self, file: PlainFile, number: int) -> dict[int, str]:
@@ -171,6 +181,8 @@ class _Reader:
 
     def _look(self) -> None:
         """Count the rows and cells of the waiting pages."""
+        if self._is_short:
+            self._is_known &= are_operators(self._waiting)
         content = _NO_FONT.join(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         self._rows += content.count(_ROW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -15,6 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
 
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
 from export_pipeline.api.stores import configured_store
@@ -226,9 +229,17 @@ def serve_requests(
     with suppress(EOFError, OSError):
         while True:
             _answer(connection, maker, connection.recv())
-            gc.collect()  # while nobody waits
+            _return_memory()  # while nobody waits
     with suppress(OSError):  # another process still uses it
         os.rmdir(folder)
+
+
+def _return_memory() -> None:
+    """Give back to the system what an export has used; libraries would keep it for the next one."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with suppress(AttributeError):  # a C library other than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _answer(connection: Connection, maker: InlineMaker, request: InlineRequest) -> None:

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of he
 from export_pipeline.api.app import build_app
 from export_pipeline.api.changes import Changes
 from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.datasets.drivers import load_drivers
 from export_pipeline.settings import Settings
 
 _MAX_HEADER_BYTES = 16 << 10
@@ -90,11 +91,12 @@ class _Server(uvicorn.Server):
 
 
 def _fork_makers(app: FastAPI) -> None:
-    """Load the datasets, then fork the parent of the processes that make small exports."""
+    """Load datasets and drivers, then fork the parent of the processes that make small exports."""
     try:
         datasets = app.state.service.datasets
     except DefsError:  # the application logs it; the processes could not load them either
         return
+    load_drivers(app.state.service.settings)
     app.state.pool.makers.fork(datasets)
     threading.Thread(target=app.state.pool.prepare, name="prepare", daemon=True).start()
 

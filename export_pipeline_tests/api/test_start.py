@@ -66,9 +66,9 @@ def makers_of(pid: int) -> set[int]:
     return {grandchild for child in children_of(pid) for grandchild in children_of(child)}
 
 
-def proportional_memory(pid: int) -> int:
-    """Memory of a process in kB; what several processes share is divided among them."""
-    size = re.search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
+def memory(pid: int, measure: str = "Pss") -> int:
+    """Memory of a process in kB; by default what several processes share is divided among them."""
+    size = re.search(rf"{measure}:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
     assert size
     return int(size[1])
 
@@ -93,8 +93,9 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
         assert len(workers) == PROCESSES
         family = {process.pid, *children_of(process.pid)}
         assert len(family) == 2 + PROCESSES
-        shares = {pid: proportional_memory(pid) for pid in family}
+        shares = {pid: memory(pid) for pid in family}
         assert shares[process.pid] < 70_000
+        assert memory(process.pid, "Rss") < 170_000
         assert sum(shares.values()) < 175_000
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
@@ -112,6 +113,43 @@ def test_the_service_imports_no_dagster_and_no_orm() -> None:
         "sys.exit(bool({'dagster', 'sqlalchemy.orm', 'reportlab', 'boto3', 'alembic'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=240).returncode == 0
+
+
+_FORKED = """
+import sys
+from unittest.mock import Mock
+from export_pipeline.api import server
+from export_pipeline.api.app import build_app
+from export_pipeline.settings import load_settings
+
+loaded = set()
+app = build_app(load_settings())
+app.state.pool = Mock()
+app.state.pool.makers.fork = lambda datasets: loaded.update(sys.modules)
+server._fork_makers(app)
+import adbc_driver_manager, adbc_driver_postgresql, psycopg2
+from export_pipeline.store.s3_client import new_client
+
+new_client("http://127.0.0.1:1", region_name="us-east-1")
+print(sorted(set(sys.modules) - loaded))
+print(loaded & {"dagster", "pandas", "pyarrow.dataset", "adbc_driver_manager.dbapi", "openpyxl", "reportlab"})
+"""
+
+
+@pytest.mark.slow
+def test_the_processes_of_the_service_share_the_drivers_that_its_settings_need(tmp_path: Path) -> None:
+    """Each would import its own: boto3 and the description of S3 are 24 MB."""
+    environment = os.environ | {
+        "EXPORT_SOURCE_URL": "postgresql://app:x@127.0.0.1:1/app",
+        "EXPORT_STORE_URL": "s3://bucket/exports",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }
+    command = [sys.executable, "-c", _FORKED]
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.splitlines() == ["[]", "set()"], ended.stderr[-2000:]
 
 
 def test_no_makers_of_small_exports_start_without_datasets() -> None:

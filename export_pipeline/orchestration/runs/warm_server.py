@@ -25,9 +25,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TextIO
 
+from export_pipeline.datasets.drivers import load_drivers
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.settings import load_settings
-from export_pipeline.store import s3_client
 
 LOCATION = "export_pipeline.definitions"
 _TELL_SECONDS = 0.5
@@ -81,26 +81,15 @@ def load() -> None:
     for package in map(import_module, _IMPORTED_BY_RUNS):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
-    _load_drivers()
+    if "DAGSTER_POSTGRES_URL" in os.environ:
+        import_module("export_pipeline.orchestration.pooled_storage")
+    load_drivers(load_settings())
     execute_run_command()
     location = import_module(LOCATION)
     definitions = vars(location)["defs"] = location.defs()  # otherwise each process would call it
     repository_of(definitions)
     gc.collect()
     gc.freeze()  # garbage collection in a run would copy the shared pages
-
-
-def _load_drivers() -> None:
-    """Import what runs import late, as far as the settings name its servers. Opens no connection."""
-    settings = load_settings()
-    if "DAGSTER_POSTGRES_URL" in os.environ:
-        import_module("export_pipeline.orchestration.pooled_storage")
-    if any(url.startswith("postgresql") for url in (settings.source_url, settings.jobs_url)):
-        for driver in ("psycopg2", "adbc_driver_postgresql.dbapi"):
-            import_module(driver)
-    if settings.store_url.startswith("s3:"):
-        import_module("export_pipeline.store.s3")
-        s3_client.preload()
 
 
 def _answer(lines: TextIO, text: str) -> None:

@@ -96,8 +96,8 @@ def _workers(instance: dg.DagsterInstance) -> Iterator[Problem]:
         yield (
             "queue_unserved",
             f"No Celery worker takes runs from the queue {queue}{waiting}.",
-            "Start a worker with this version of the code, settings and datasets; runs of a version that has "
-            "no worker any more end by `export-pipeline cancel`.",
+            "Start a worker with this version of the code, settings and datasets; requests of an earlier "
+            "version that has no worker any more begin anew by themselves.",
             None,
         )
 

@@ -101,7 +101,7 @@ class DelayingProxy(S3Proxy):
 
     def _arrived(self, handler: BaseHTTPRequestHandler, request: str) -> None:
         if not request.startswith(("GET", "HEAD")):
-            time.sleep(self.longest * random.random() ** 12)
+            time.sleep(self.longest * random.random() ** 40)
 
 
 class HoldingProxy(S3Proxy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import statistics
@@ -45,6 +46,7 @@ def files_are_right(system: System, jobs: Iterable[Job]) -> int:
         with store.open(key) as file:
             content = file.read()
         assert len(content) == job.file_size
+        assert hashlib.sha256(content).hexdigest() == job.sha256
         if job.format in _READERS and job.dataset in IDS:
             column, sql = IDS[job.dataset]
             own = {str(id) for (id,) in system.run(sql, scope=job.scope)}
@@ -84,6 +86,7 @@ def nothing_is_wrong(system: System) -> None:
     """Check all jobs that there ever were: nothing is left over, nothing was done twice, nobody was mailed twice."""
     _nothing_is_left_over(system)
     _each_attempt_began_once(system)
+    _each_job_was_completed_once(system)
     _nobody_got_two(system)
 
 
@@ -103,6 +106,12 @@ def _each_attempt_began_once(system: System) -> None:
     assert [attempt for attempt, count in began.items() if count > 1] == []
 
 
+def _each_job_was_completed_once(system: System) -> None:
+    rows = system.run("SELECT job_id, count(*) FROM export_events WHERE kind = 'completed' GROUP BY job_id")
+    completed = {job.id for job in system.jobs() if job.status is Status.COMPLETED}
+    assert {str(id): count for id, count in rows} == dict.fromkeys(completed, 1)
+
+
 def _nobody_got_two(system: System) -> None:
     """No mail came twice, and what is written down as sent has come."""
     mails = system.mails
@@ -115,14 +124,17 @@ def _nobody_got_two(system: System) -> None:
         assert status == "unknown" or mails[mail] == 1
 
 
-def seconds_after_faults(jobs: Iterable[Job], faults_ended: Sequence[datetime]) -> list[float]:
-    """Return how long jobs took after the last fault that they met, the longest first."""
+def seconds_after_faults(
+    jobs: Iterable[Job], faults: Sequence[tuple[datetime, str]]
+) -> list[tuple[float, str]]:
+    """Return how long jobs took after the end of the last fault that they met, and its name; longest first."""
     seconds = []
     for job in jobs:
         assert job.completed_at is not None
-        met = [end for end in faults_ended if job.created_at < end < job.completed_at]
+        met = [(end, name) for end, name in faults if job.created_at < end < job.completed_at]
         if met:
-            seconds.append((job.completed_at - max(met)).total_seconds())
+            end, name = max(met)
+            seconds.append(((job.completed_at - end).total_seconds(), name))
     return sorted(seconds, reverse=True)
 
 

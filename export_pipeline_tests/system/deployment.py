@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
-from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError, migrate
+from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.runs import run_lock, warm_server
 from export_pipeline.settings import load_settings
@@ -85,6 +86,16 @@ class System:
         names = ", ".join(values)
         sql = f"INSERT INTO export_jobs ({names}) VALUES (:{', :'.join(values)}) RETURNING id"
         return str(self.run(sql, **values)[0][0])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No run gets on with reading `records` within the block."""
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.execute(sa.text("LOCK TABLE bookkeeping_records IN ACCESS EXCLUSIVE MODE"))
+            yield
+            connection.rollback()
+        engine.dispose()
 
     def jobs(self) -> list[Job]:
         """All jobs, oldest first."""
@@ -198,7 +209,7 @@ def running_system(
             patch.setenv(name, value)
         patch.chdir(folder)
         url = settings["EXPORT_SOURCE_URL"]
-        _fill(url)
+        _fill(started, url)
         there = datasets()
         environments: list[dict[str, str]] = [{"DAGSTER_HOME": settings["DAGSTER_HOME"]}, *others]
         for number, environment in enumerate(environments, 1):
@@ -207,7 +218,7 @@ def running_system(
                     own.setenv(name, value)
                 _make_instance()
             name = "daemon" if number == 1 else f"daemon {number}"
-            services[name] = _daemon(started, folder, number, environment)
+            services[name] = daemon(started, folder, number, environment)
             services[name].start()
         scopes = {name: _scopes(url, dataset) for name, dataset in there.items()}
         yield System(folder, url, started, services, there, scopes, environments, proxy)
@@ -249,7 +260,13 @@ def _bucket(started: Processes, services: dict[str, Service], folder: Path) -> s
     return server
 
 
-def _daemon(started: Processes, folder: Path, number: int, environment: Mapping[str, str]) -> Service:
+def daemon(started: Processes, folder: Path, number: int, environment: Mapping[str, str]) -> Service:
+    """The daemon of a deployment, not started yet.
+
+    Args:
+        number: That of the deployment, from 1.
+        environment: What is its own: the settings that make it another deployment, or another code.
+    """
     command = [str(require_tool("dagster-daemon")), "run", "-w", str(ROOT / "workspace.yaml")]
     log = folder / f"daemon{number if number > 1 else ''}.log"
 
@@ -259,13 +276,19 @@ def _daemon(started: Processes, folder: Path, number: int, environment: Mapping[
     return Service(started, command, folder, log, is_ready, environment)
 
 
-def _fill(url: str) -> None:
+def _fill(started: Processes, url: str) -> None:
     engine = sa.create_engine(url)
     takeoff.fill(engine, SAMPLES)
     for application in (ecology, archive, bookkeeping, property_services):
         application.fill(engine, HOSTILE_TEXTS)
     engine.dispose()
-    migrate(url)
+    migrate(started.environment)
+
+
+def migrate(environment: Mapping[str, str]) -> None:
+    """Make the ledger's tables, or migrate them, by the code that the environment names."""
+    command = [sys.executable, "-m", "export_pipeline.cli", "migrate"]
+    subprocess.run(command, env=environment, check=True)
 
 
 def _make_instance() -> None:

@@ -94,6 +94,12 @@ class Service:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
+
     def _open(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             self._command,

@@ -1,4 +1,8 @@
-"""Celery workers on three machines: whatever dies, each request is completed by another one, soon and once."""
+"""Celery workers on three machines: whatever dies, each request is completed by another one, soon and once.
+
+`EXPORT_TEST_REQUESTS=500 EXPORT_TEST_KILLS=40 pytest -s export_pipeline_tests/system/test_on_machines.py -k killed`
+prints the table of docs/scale.md.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import runs_by_tag
 from export_pipeline_tests.system import checks
+from export_pipeline_tests.system.deployment import CODE_SERVER
+from export_pipeline_tests.system.kills import KILLS, RECOVERY_SECONDS, Killer
 from export_pipeline_tests.system.machines import Machines, running_machines
+from export_pipeline_tests.system.many import REQUESTS
 
 pytestmark = pytest.mark.slow
 
-_RECOVERY_SECONDS = 120.0
 _SECONDS = 120.0
 
 
@@ -27,17 +31,6 @@ _SECONDS = 120.0
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     with running_machines(tmp_path_factory.mktemp("machines")) as running:
         yield running
-
-
-@contextmanager
-def held(machines: Machines) -> Iterator[None]:
-    """No run gets on with reading the source within the block."""
-    engine = sa.create_engine(machines.system.url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.execute(sa.text("LOCK TABLE bookkeeping_records IN ACCESS EXCLUSIVE MODE"))
-        yield
-        connection.rollback()
-    engine.dispose()
 
 
 def insert(machines: Machines, count: int) -> list[str]:
@@ -71,17 +64,18 @@ def working(machines: Machines) -> list[str]:
 
 
 def test_each_request_is_completed_elsewhere(machines: Machines) -> None:
-    with held(machines):
+    with machines.system.held():
         ids = insert(machines, 3)
         wait(lambda: len(working(machines)) == 3)
         assert sorted(working(machines)) == sorted(machine.host for machine in machines.machines.values())
-        os.kill(machines.machines["m0"].child(), signal.SIGKILL)
+        (child,) = machines.machines["m0"].children()
+        os.kill(child, signal.SIGKILL)
         machines.machines["m1"].worker.kill()
         machines.broker.kill()
         begun = time.monotonic()
         time.sleep(1)
         machines.broker.start()
-    machines.system.wait(_RECOVERY_SECONDS)
+    machines.system.wait(RECOVERY_SECONDS)
     print(f"\nrecovered in {time.monotonic() - begun:.0f} s")
     ended = jobs(machines, ids)
     assert [job.status for job in ended] == [Status.COMPLETED] * 3
@@ -94,7 +88,7 @@ def test_terminate_cancel_and_retry_work_across_machines(machines: Machines) -> 
     """Two machines are left, so the third run waits in the broker's queue."""
     system = machines.system
     with dg.DagsterInstance.get() as webserver, Ledger(system.url) as ledger:
-        with held(machines):
+        with system.held():
             ids = insert(machines, 3)
             wait(lambda: len(working(machines)) == 2)
             begun = [id for id in ids if ledger.get(id).status is Status.PROCESSING]
@@ -113,6 +107,27 @@ def test_terminate_cancel_and_retry_work_across_machines(machines: Machines) -> 
     assert [(job.status, job.attempt) for job in jobs(machines, ids)] == [(Status.COMPLETED, 2)] * 3
     checks.files_are_right(system, jobs(machines, ids))
     checks.nothing_is_wrong(system)
+
+
+@pytest.mark.timeout(300 + 10 * REQUESTS + 60 * KILLS)
+def test_nothing_is_lost_when_machines_are_killed(machines: Machines) -> None:
+    killer, system, own = Killer(machines.system), machines.system, machines.machines.values()
+    for machine in own:  # another test may have killed it
+        machine.start()
+
+    def children() -> list[int]:
+        return [child for machine in own for child in machine.children()]
+
+    faults = {name: killer.restart(service) for name, service in system.services.items()} | {
+        "broker": killer.restart(machines.broker),
+        "worker's child": killer.end(children),
+        "worker's child, stopped": killer.stop(children),
+        "worker": killer.restart(*(machine.worker for machine in own)),
+        "machine": killer.restart(*own),
+        "code server": killer.end(lambda: system.processes.find(*CODE_SERVER)),
+    }
+    killer.kill(faults, REQUESTS, single="worker's child")
+    killer.check(all_completed=True)
 
 
 _STARTING = dg.DagsterRunStatus.STARTING

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -15,6 +16,7 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID
 from kombu.exceptions import OperationalError
 
 from export_pipeline.jobs import Ledger, LedgerError
+from export_pipeline.jobs.leases import START_TIMEOUT
 from export_pipeline.orchestration.dagster_compat.launchers import (
     CheckRunHealthResult,
     CodeUnreachableError,
@@ -35,8 +37,8 @@ from export_pipeline.settings import load_settings
 _Answer = TypeVar("_Answer")
 _FAILED = "FAILURE"
 _NO_QUEUE = "404"
-_DOWN_SECONDS = 10.0
-"""Time for which a broker or backend that gave no answer is not asked again: many runs may wait."""
+_PAUSE_SECONDS = 10.0
+"""Time for which nobody is asked again who gave no answer or serves a queue: many runs may wait."""
 _WORKERS_ANSWER_SECONDS = 2.0
 _MOST_COUNTED = 1000
 _ASKED_ONCE = {"max_retries": 1, "interval_start": 0, "socket_connect_timeout": 3, "socket_timeout": 5}
@@ -119,10 +121,11 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
                 lease = ledger.leases([run.run_id]).get(run.run_id)
             if (lease is not None and lease.is_lost) or self._has_failed(run):
                 return CheckRunHealthResult(WorkerStatus.FAILED, "Its process has died.")
-            may_be_lost = lease is None and run.status in LAUNCHED and is_of_this_code(run)
-            # A worker may have taken the last task of the queue since the lease was read.
-            if may_be_lost and self._waiting(run) == 0 and not self._has_begun(run.run_id):
-                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Celery has no task for it any more.")
+            if lease is None and run.status in LAUNCHED and is_of_this_code(run):
+                why = self._why_it_never_begins(run)
+                # A worker may have taken the last task of the queue since the lease was read.
+                if why is not None and not self._has_begun(run.run_id):
+                    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, why)
         except LedgerError as error:
             return CheckRunHealthResult(WorkerStatus.RUNNING, str(error))  # the next check may know
         return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -132,7 +135,7 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
 
         The queue of this code is one even if nothing waits there. None if the broker gives no answer.
         """
-        served = self._ask("broker", self._served_queues)
+        served = self._served_queues()
         if served is None:
             return None
         waiting = Counter({self.queue_of_code(code_version()): 0})
@@ -141,15 +144,40 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
                 waiting[queue] += 1
         return {queue: runs for queue, runs in waiting.items() if queue not in served}
 
-    def _served_queues(self) -> set[str]:
-        """Return the queues of all workers that answer; a busy worker answers too."""
-        opened = self.celery.connection_for_read(connect_timeout=3, transport_options=_ASKED_ONCE)
-        with opened as connection:
-            # `inspect` would keep one answer of several workers with the same name.
-            answers = self.celery.control.broadcast(
-                "active_queues", reply=True, timeout=_WORKERS_ANSWER_SECONDS, connection=connection
-            )
-        return {queue["name"] for answer in answers or () for queues in answer.values() for queue in queues}
+    def _served_queues(self) -> set[str] | None:
+        """Return the queues of all workers that answer, as busy ones do too; None if the broker does not."""
+
+        def ask() -> set[str]:
+            opened = self.celery.connection_for_read(connect_timeout=3, transport_options=_ASKED_ONCE)
+            with opened as connection:
+                # `inspect` would keep one answer of several workers with the same name.
+                answers = self.celery.control.broadcast(
+                    "active_queues", reply=True, timeout=_WORKERS_ANSWER_SECONDS, connection=connection
+                )
+            of_workers = [queues for answer in answers or () for queues in answer.values()]
+            return {queue["name"] for queues in of_workers for queue in queues}
+
+        return self._ask("broker", ask)
+
+    def _why_it_never_begins(self, run: dg.DagsterRun) -> str | None:
+        """Return the reason why no worker will take a launched run; None if one may."""
+        if self._waiting(run) == 0:
+            return "Celery has no task for it any more."
+        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
+        if not self._is_queue_of_code(queue) or queue == self.queue_of_code(code_version()):
+            return None  # a worker will come
+        if self._is_young(run) or time.monotonic() < self._asked_again_at.get(queue, 0.0):
+            return None
+        served = self._served_queues()
+        if served is None or queue in served:
+            self._asked_again_at[queue] = time.monotonic() + _PAUSE_SECONDS
+            return None
+        return f"No worker has the code {run.tags.get(CODE_TAG)} any more, by which it was requested."
+
+    def _is_young(self, run: dg.DagsterRun) -> bool:
+        """Return whether the workers that have the code of a run may just be restarting."""
+        record = instance_of(self).get_run_record_by_id(run.run_id)
+        return record is None or datetime.now(UTC) - record.update_timestamp < START_TIMEOUT
 
     def _is_queue_of_code(self, queue: str) -> bool:
         return re.fullmatch(f"{re.escape(self.default_queue)}-[0-9a-f]{{12}}", queue) is not None
@@ -192,5 +220,5 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
             return None
         with suppress(Exception):
             return question()
-        self._asked_again_at[service] = time.monotonic() + _DOWN_SECONDS
+        self._asked_again_at[service] = time.monotonic() + _PAUSE_SECONDS
         return None

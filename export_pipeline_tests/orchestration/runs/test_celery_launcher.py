@@ -186,6 +186,28 @@ def test_a_run_is_taken_by_a_worker_that_has_its_code(deployment: CeleryDeployme
 
 
 @pytest.mark.slow
+def test_a_run_of_a_version_that_has_no_worker_any_more_never_begins(
+    deployment: CeleryDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request begins anew by today's code. Runs of today's code wait for a worker, however long it takes."""
+    system = deployment.system
+    launcher, earlier = system.launcher, "0123456789ab"
+    with Ledger(system.url) as ledger, busy(deployment):
+        run, of_today = (system.launch(**{CODE_TAG: code}) for code in (earlier, code_version()))
+        assert status(deployment, run) is WorkerStatus.RUNNING  # its worker may be restarting
+        for module in (celery_launcher, reconciler):
+            monkeypatch.setattr(module, "START_TIMEOUT", timedelta(0))
+        with monkeypatch.context() as patch:
+            patch.setattr(launcher, "_served_queues", lambda: {launcher.queue_of_code(earlier)})
+            assert status(deployment, run) is WorkerStatus.RUNNING  # its worker is busy
+        launcher._asked_again_at.clear()
+        reconcile(ledger, system.instance)
+        assert system.run(run).status is dg.DagsterRunStatus.FAILURE
+        assert system.run(of_today).status is _STARTING
+    assert system.ended(of_today) is dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.mark.slow
 def test_a_broker_that_is_away_gives_runs_back_to_the_queue(
     deployment: CeleryDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

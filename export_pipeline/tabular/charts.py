@@ -281,6 +281,11 @@ class _Drawer:
             by_part[part] = _plus(by_part.get(part, 0), numbers[0])
         named: dict[Key, Number] = {_part_name(key, self._chart.by): one for key, one in by_part.items()}
         labels, place = _largest(named, MAX_PARTS, column.null_text or "None")
+        # Declared values keep their order, so that charts of one column have equal legends.
+        declared = list(column.labels.values()) if column.parsed.kind is Kind.ENUM else []
+        order = sorted(range(len(labels)), key=lambda i: _index(declared, labels[i]))
+        rank = {old: new for new, old in enumerate(order)}
+        labels, place = [labels[i] for i in order], {key: rank[i] for key, i in place.items()}
         measure = self._measures[0] if self._measures else None
         series = []
         for index, label in enumerate(labels):
@@ -331,6 +336,11 @@ def _largest(sums: Mapping[Key, Number], limit: int, missing: str) -> tuple[list
         home |= dict.fromkeys(others, len(labels))
         labels.append(_mark(f"Other ({len(others):,})", "together", labels))
     return labels, home
+
+
+def _index(declared: Sequence[str], label: str) -> int:
+    """Return the place of a label among the declared ones; behind them if it is another."""
+    return declared.index(label) if label in declared else len(declared)
 
 
 def _mark(name: str, mark: str, names: Container[Key]) -> str:

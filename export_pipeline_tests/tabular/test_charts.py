@@ -149,6 +149,13 @@ def test_parts_are_series_and_add_up_to_the_whole() -> None:
     assert all(sum(series.values) == series.total for series in chart.series)
 
 
+def test_declared_parts_keep_their_order_so_that_legends_are_alike() -> None:
+    rows = [{"city": "a", "status": status} for status in ("X", "B", "B", None, None, None, "A")]
+    chart = only_chart({"type": "bar", "group": "city", "split_by": "status"}, rows)
+    assert [series.name for series in chart.series] == ["Active", "Closed", "None", "X"]
+    assert [series.values for series in chart.series] == [(1,), (2,), (3,), (1,)]
+
+
 def test_the_parts_of_a_boolean_say_of_what() -> None:
     chart = only_chart({"type": "bar", "group": "city", "split_by": "paid"}, [{"city": "a", "paid": True}])
     assert [series.name for series in chart.series] == ["Paid: paid"]

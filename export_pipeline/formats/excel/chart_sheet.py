@@ -176,7 +176,7 @@ class ChartSheet:
 
     def _total_row(self, placed: Placed, changed: Callable[[str, str], None]) -> str:
         row = placed.last_row + 1
-        label = self._number(Style(font="bold", border="top", horizontal="left", indent=1))
+        label = self._number(Style(font="bold", border="top", vertical="top", horizontal="left", indent=1))
         is_rounded = any(is_too_long(series.total) for series in placed.chart.series)
         cells = [inline_cell(f"A{row}", label, "Total" + (ROUNDED if is_rounded else ""))]
         for i, series in enumerate(placed.chart.series, start=1):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from export_pipeline.formats.excel.names import utf16_head
+
 PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.69), "a3": (8, 11.69, 16.54)}
 """Excel's number of each paper, its width and its height in inches."""
 MARGINS = 1.0  # inches, left and right together
 _LEAST_SCALE = 6 / 11  # of a font of 11 points
 _MAX_ACROSS = 100
+_LONGEST_FOOTER = 200  # characters; Excel refuses more than 255 in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,9 @@ def fit_pages(widths: Sequence[float], paper: str) -> Page:
             across, used = across + 1, inches[0] if index else 0.0
         used += inch
     return Page(number, "landscape", min(across, _MAX_ACROSS))
+
+
+def footer_code(text: str, *, names_sheet: bool) -> str:
+    """Return the code of a page's footer: a text, after the sheet's name if wanted, and the page numbers."""
+    text = ("&A · " if names_sheet else "") + text.replace("&", "&&")
+    return f"&L{utf16_head(text, _LONGEST_FOOTER)}&RPage &P of &N"

@@ -17,7 +17,8 @@ from export_pipeline.formats.excel.archive import compress
 from export_pipeline.formats.excel.cells import ColumnCells, Piece
 from export_pipeline.formats.excel.links import find_links
 from export_pipeline.formats.excel.plan import Sheet
-from export_pipeline.formats.excel.widths import row_height, wrapped_lines
+from export_pipeline.formats.excel.widths import MAX_LINES, row_height
+from export_pipeline.formats.excel.wrapping import wrapped_lines
 
 _SLICE_BYTES = 1 << 20
 _SLICE_CELLS = 1 << 16
@@ -150,7 +151,7 @@ def _heights(wrapped: Sequence[tuple[pa.Array, float]], height: str) -> Piece:
     """Return the rest of the rows' start tags: a height where a text wraps."""
     lines: pa.Array | None = None
     for cells, width in wrapped:
-        counted = wrapped_lines(cells, width)
+        counted = wrapped_lines(cells, width, MAX_LINES)
         lines = counted if lines is None else pc.max_element_wise(lines, counted)
     if lines is None or (pc.max(lines).as_py() or 1) == 1:
         return f'"{height}>'

@@ -31,6 +31,10 @@ _COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 ROUNDED = f" (rounded to {MAX_DIGITS} digits)"
 ROUNDED_TOTAL = f"total rounded to {MAX_DIGITS} digits"
 _MAX_FROZEN_ROWS = 25  # more would leave no room to scroll on a small screen
+_SCREEN, _WIDEST_FROZEN = (
+    180.0,
+    45.0,
+)  # characters: of a laptop's screen, and of a first column that is frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,8 @@ class SheetWriter:
         last = letters[-1] if letters else "A"
         color = sheet.color if sheet.color and _COLOR.fullmatch(sheet.color) else None
         tab = f'<tabColor rgb="FF{color[1:].upper()}"/>' if color else ""
-        pane = (
-            f'<pane ySplit="{header}" topLeftCell="A{header + 1}" activePane="bottomLeft" state="frozen"/>'
-            f'<selection pane="bottomLeft" activeCell="A{header + 1}" sqref="A{header + 1}"/>'
-            if self._frame.freeze and header <= _MAX_FROZEN_ROWS
-            else ""
-        )
+        freezes = self._frame.freeze and header <= _MAX_FROZEN_ROWS
+        pane = freeze_pane(header, self._frame.widths) if freezes else ""
         rows = []
         if sheet.title:
             title = inline_cell("A1", self._title, self._label(sheet.title))
@@ -273,6 +273,23 @@ def number_cell(
         return f'<c r="{reference}" s="{styles[0]}">{made}<v>{float(number)!r}</v></c>'
     text = repr(float(value)) if isinstance(value, float) else _plain(number)
     return f'<c r="{reference}" s="{styles[0]}">{made}<v>{text}</v></c>'
+
+
+def freeze_pane(header: int, widths: Sequence[float]) -> str:
+    """Return the element that freezes the rows down to the header, and the first column if the others are
+    wider than a screen.
+    """
+    below = header + 1
+    if len(widths) > 1 and sum(widths) > _SCREEN and widths[0] <= _WIDEST_FROZEN:
+        return (
+            f'<pane xSplit="1" ySplit="{header}" topLeftCell="B{below}" activePane="bottomRight" '
+            f'state="frozen"/><selection pane="topRight"/><selection pane="bottomLeft"/>'
+            f'<selection pane="bottomRight" activeCell="B{below}" sqref="B{below}"/>'
+        )
+    return (
+        f'<pane ySplit="{header}" topLeftCell="A{below}" activePane="bottomLeft" state="frozen"/>'
+        f'<selection pane="bottomLeft" activeCell="A{below}" sqref="A{below}"/>'
+    )
 
 
 _EXACT = Context(prec=200)

@@ -123,10 +123,14 @@ def data_style(column: Column, *, linked: bool) -> Style:
     style = Style(format=number_format(column), vertical="top", font="link" if linked else "normal")
     if column.kind is Kind.BOOLEAN:
         return replace(style, horizontal="center")
-    if column.kind.is_text:
-        # The indent separates text from a number to its left.
+    if _is_flush_left(column):
         return replace(style, horizontal="left", indent=1, wrap=wraps(column))
     return style
+
+
+def _is_flush_left(column: Column) -> bool:
+    """Return whether cells start at the left, with an indent that parts them from numbers before."""
+    return column.kind.is_text or column.kind in (Kind.DATE, Kind.TIMESTAMP)
 
 
 def wraps(column: Column) -> bool:
@@ -134,15 +138,17 @@ def wraps(column: Column) -> bool:
     return column.kind in (Kind.TEXT, Kind.JSON)
 
 
-def odd_style() -> Style:
-    """Return the style of a cell that holds a number or date as text."""
+def odd_style(column: Column | None = None) -> Style:
+    """Return the style of a cell that holds a number as text, or whatever the column holds."""
+    if column is not None and _is_flush_left(column):
+        return Style(format=_TEXT, vertical="top", horizontal="left", indent=1)
     return Style(format=_TEXT, vertical="top", horizontal="right")
 
 
 def total_style(column: Column) -> Style:
     """Return the style of a column's cell in a total row."""
     style = Style(font="bold", border="top", format=number_format(column), vertical="top")
-    return replace(style, horizontal="left", indent=1) if column.kind.is_text else style
+    return replace(style, horizontal="left", indent=1) if _is_flush_left(column) else style
 
 
 def number_format(column: Column) -> str:

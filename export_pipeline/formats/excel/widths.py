@@ -14,9 +14,8 @@ from export_pipeline.core.special_numbers import to_finite_decimals
 NARROWEST, WIDEST = 8.0, 60.0
 _MARGIN = 3  # characters: padding and indent of a cell
 _BUTTON = 6  # characters: the filter button beside the header, and as much on the other side of centered text
-_LETTERS = 1.1  # letters of a text per digit's width
 LINE_HEIGHT = 15.0  # points: height of a line
-_MAX_LINES = 27  # a row is at most 409 points high
+MAX_LINES = 27  # a row is at most 409 points high
 _LARGEST_WIDTH = 255.0
 
 
@@ -36,6 +35,8 @@ def column_width(column: Column, header: str, sample: pa.Array | None, totals: I
         needed = max(needed, _widest(column, sample) + _MARGIN)
     for total in totals:
         needed = max(needed, len(_print_cells(column, total)) + _MARGIN + 1)
+    if len(header) - 1 <= needed < len(header) + _MARGIN:
+        needed = len(header) + _MARGIN  # a header that just fits would touch both borders
     widest = WIDEST if column.width is None else min(max(column.width, least), _LARGEST_WIDTH)
     return min(max(float(needed), NARROWEST), widest)
 
@@ -45,7 +46,7 @@ def header_height(headers: Iterable[str], widths: Iterable[float]) -> float:
     lines = 1
     for header, width in zip(headers, widths, strict=True):
         lines = max(lines, count_lines(header, max(width - _BUTTON + 1, 1.0)))
-    return LINE_HEIGHT * min(lines, _MAX_LINES) + 3
+    return LINE_HEIGHT * min(lines, MAX_LINES) + 3
 
 
 def count_lines(text: str, width: float) -> int:
@@ -58,17 +59,6 @@ def count_lines(text: str, width: float) -> int:
     return lines
 
 
-def wrapped_lines(texts: pa.Array, width: float) -> pa.Array:
-    """Return how many lines each string takes in a column that wraps (int64): an estimate by characters."""
-    texts = texts if pa.types.is_string(texts.type) else texts.cast(pa.string())
-    characters = pc.utf8_length(texts)
-    wide = pc.divide(pc.subtract(pc.binary_length(texts), characters), 2)
-    room = max(int(width * _LETTERS), 1)
-    filled = pc.divide(pc.add(pc.add(characters, wide), room - 1), room)
-    lines = pc.add(filled, pc.count_substring(texts, "\n"))
-    return pc.min_element_wise(pc.max_element_wise(pc.fill_null(lines, 1), 1), _MAX_LINES).cast(pa.int64())
-
-
 def row_height(lines: pa.Array) -> pa.Array:
     """Return the attributes of rows with cells of this many lines; nothing for one line."""
     heights = pc.multiply(lines, int(LINE_HEIGHT)).cast(pa.string())
@@ -77,10 +67,8 @@ def row_height(lines: pa.Array) -> pa.Array:
 
 
 def _widest(column: Column, sample: pa.Array) -> int:
-    if column.kind is Kind.DATE:
-        return 10
-    if column.kind is Kind.TIMESTAMP:
-        return 19
+    if column.kind in (Kind.DATE, Kind.TIMESTAMP):
+        return len(column.pattern or ("yyyy-MM-dd" if column.kind is Kind.DATE else "yyyy-MM-dd HH:mm:ss"))
     if column.kind is Kind.BOOLEAN:
         return 5
     if column.kind.is_text:

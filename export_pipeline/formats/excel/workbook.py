@@ -29,7 +29,7 @@ from export_pipeline.formats.excel.list_objects import (
 from export_pipeline.formats.excel.names import column_letters, utf16_head, utf16_length
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.overflow import CUT, Overflow
-from export_pipeline.formats.excel.paper import fit_pages
+from export_pipeline.formats.excel.paper import fit_pages, footer_code
 from export_pipeline.formats.excel.plan import SectionPlan, Sheet
 from export_pipeline.formats.excel.rows import RowXml, slices
 from export_pipeline.formats.excel.sheet import Frame, SheetWriter
@@ -60,7 +60,9 @@ class Workbook:
         self._paper = options.page_size
         self._tables = 0
         self._charts = 0
-        self.footer = ""
+        self._footer = ""
+        self._title = ""
+        self._is_single = False
         self._freeze = options.freeze
         self._styles = StyleBook()
         number = self._styles.number
@@ -75,6 +77,9 @@ class Workbook:
         """Write the parts that are known before any row: they come first, where file sniffers look."""
         for name, text in package.FIXED_PARTS.items():
             self._archive.add(name, text.encode())
+        self._footer, self._title = layout.footer, layout.title
+        is_divided = any(section.groups is not None for section in layout.sheets)
+        self._is_single = len(layout.sheets) == 1 and not layout.charts and not is_divided
         core = package.core_properties(layout)
         self._archive.add("docProps/core.xml", core.encode())
 
@@ -109,13 +114,15 @@ class Workbook:
             looks_linked = column.name == linked or (has_links and sample is not None and all_links(sample))
             styles = (
                 self._styles.number(data_style(column, linked=looks_linked)),
-                self._styles.number(odd_style()),
+                self._styles.number(odd_style(column)),
             )
             width = widths[i] if wraps(column) and not self._plain else None
             columns.append(
                 ColumnCells(column, letters[i], styles, self._shared, sample, width, has_links=has_links)
             )
         page = fit_pages(widths, self._paper)
+        # The footer has the document's title: a sheet with this heading need not name itself.
+        is_titled = section.groups is None and (section.heading or section.title) == self._title
         frame = Frame(
             columns=table.columns,
             letters=letters,
@@ -125,7 +132,7 @@ class Workbook:
             freeze=self._freeze,
             header_numbers=self._header_numbers(plan, headers),
             page=page,
-            footer=self.footer,
+            footer=footer_code(self._footer, names_sheet=not (is_titled or self._is_single)),
             highlights=() if self._plain else section.highlights,
             changed=changed,
         )
@@ -195,7 +202,9 @@ class Workbook:
         areas = tuple(placed.area(1, len(placed.chart.series)) for placed in sheet.placed)
         self._entries.append(package.SheetEntry(name, charts=areas))
         part = package.sheet_part(len(self._entries))
-        self._archive.add(part, sheet.xml(self.footer, self._paper, self._count).encode())
+        self._archive.add(
+            part, sheet.xml(footer_code(self._footer, names_sheet=True), self._paper, self._count).encode()
+        )
         self._relate(part, ("drawing", f"/{package.DRAWING_PART}"))
         self._archive.add(package.DRAWING_PART, drawing_xml(sheet.placed).encode())
         for number, placed in enumerate(sheet.placed, start=1):

@@ -8,12 +8,9 @@ from typing import BinaryIO
 from export_pipeline.core.layout import Layout
 from export_pipeline.formats.base import Rendered
 from export_pipeline.formats.excel.archive import Archive
-from export_pipeline.formats.excel.names import utf16_head
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.excel.plan import plan_workbook
 from export_pipeline.formats.excel.workbook import Workbook
-
-_LONGEST_FOOTER = 200  # characters; Excel refuses more than 255 in all
 
 
 def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
@@ -42,7 +39,6 @@ def render(layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         workbook = Workbook(archive, rendered, plan.overflow_name, options)
         try:
             workbook.write_properties(layout)
-            workbook.footer = _footer(layout)
             for section in plan.sections:
                 workbook.write_section(section)
             workbook.write_charts(layout, plan.charts_name)
@@ -64,12 +60,3 @@ def _apply_options(layout: Layout, options: ExcelOptions) -> Layout:
             section = replace(section, table=replace(section.table, columns=columns))
         sections.append(section)
     return replace(layout, sheets=tuple(sections))
-
-
-def _footer(layout: Layout) -> str:
-    """Return the code of a page's footer: the sheet if there are several, whose data, what, when, pages."""
-    text = layout.footer.replace("&", "&&")
-    is_divided = any(section.groups is not None for section in layout.sheets)
-    if len(layout.sheets) > 1 or layout.charts or is_divided:
-        text = "&A · " + text
-    return f"&L{utf16_head(text, _LONGEST_FOOTER)}&RPage &P of &N"

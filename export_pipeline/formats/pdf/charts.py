@@ -16,6 +16,7 @@ from reportlab.lib.colors import Color, HexColor
 from reportlab.pdfgen.canvas import Canvas
 
 from export_pipeline.core.charts import Chart
+from export_pipeline.core.columns import Kind
 from export_pipeline.formats.pdf import style
 from export_pipeline.formats.pdf.cells import affixes, number_text
 from export_pipeline.formats.pdf.pages import Pages, leading_of
@@ -36,6 +37,8 @@ _COLORS = (
 _NEAR, _SAME = 0.3, 0.1
 """Distances from the accent, as red, green and blue from 0 to 1: near colours come last, equal ones never."""
 _GRID, _TEXT = HexColor("#D5DAE1"), HexColor("#4A4F58")
+_STEPS = 6
+"""Most steps of an axis of values."""
 _MAX_SPOKEN = 40
 """Most values of a chart in the text for those who cannot see it."""
 
@@ -201,15 +204,11 @@ class _Plot:
 
     def _set_value_axis(self, plot: Any) -> None:
         axis, column = plot.valueAxis, self._chart.series[0].column
-        axis.forceZero = 1
         axis.visibleGrid, axis.gridStrokeColor, axis.gridStrokeWidth = 1, _GRID, 0.4
         axis.visibleAxis = axis.visibleTicks = 0
-        axis.maximumTicks = 6
         before, after = affixes(column)
         axis.labelTextFormat = lambda value: _short(value, before, after)
-        if not any(any(series.values) for series in self._chart.series):
-            axis.valueMin, axis.valueMax, axis.valueStep = 0, 1, 1
-        axis.rangeRound = "both"
+        axis.valueMin, axis.valueMax, axis.valueStep = _axis_range(*self._reach(), column.kind)
         plot.categoryAxis.visibleTicks = 0
         # Names stay beside the plot where values are negative.
         plot.categoryAxis.labelAxisMode = "low"
@@ -231,12 +230,18 @@ class _Plot:
     def _axis_width(self) -> float:
         """Return the room for the values beside the plot."""
         before, after = affixes(self._chart.series[0].column)
-        reach = [
-            extreme for series in self._chart.series for extreme in (min(series.values), max(series.values))
-        ]
+        return max(self._measure(_short(value * 1.25, before, after)) for value in self._reach()) + 14
+
+    def _reach(self) -> tuple[float, float]:
+        """Return the least and the greatest value drawn, one of which may be 0."""
+        data = self._data()
         if self._chart.stacked:
-            reach.append(max(map(sum, zip(*(series.values for series in self._chart.series), strict=True))))
-        return max(self._measure(_short(float(value) * 1.25, before, after)) for value in reach) + 14
+            # Positive values stand on each other, negative ones hang below each other.
+            data = [
+                (sum(v for v in values if v < 0), sum(v for v in values if v > 0))
+                for values in zip(*data, strict=True)
+            ]
+        return min(0.0, *map(min, data)), max(0.0, *map(max, data))
 
     @staticmethod
     def _set_labels(labels: Any, box: str, anchor: str) -> None:
@@ -253,6 +258,21 @@ class _Plot:
         while text and self._measure(f"{text}…") > width:
             text = text[:-1]
         return f"{text.rstrip()}…"
+
+
+def _axis_range(low: float, high: float, kind: Kind) -> tuple[float, float, float]:
+    """Return the ends and the step of an axis that reaches from low to high in few round steps."""
+    if low == high:
+        return 0.0, 1.0, 1.0
+    power = 10.0 ** math.floor(math.log10((high / _STEPS) - (low / _STEPS)))
+    factors = (1.0, 2.0, 2.5, 5.0, 10.0, 20.0)
+    for factor in factors:
+        step = factor * power
+        is_whole = kind is not Kind.INTEGER or step == round(step)
+        first, last = math.floor(low / step), math.ceil(high / step)
+        if is_whole and last - first <= _STEPS:
+            break
+    return first * step, last * step, step
 
 
 def _distance(color: Color, rgb: tuple[float, float, float]) -> float:

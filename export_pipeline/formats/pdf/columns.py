@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,11 @@ _LINES, _NARROW = 5, 90 * UNIT
 """A text column in which many cells take more than `_LINES` lines is made no narrower than `_NARROW`."""
 _MORE, _GAIN = 3, 0.9
 """A table across pages gets up to `_MORE` more strips if pages then fall below this share (`_GAIN`)."""
+_BALANCED, _MOST_BALANCED = 200, 60
+"""Rows that are looked at, and most pairs of columns, to move width between columns."""
+_STEP = 6 * UNIT
+_LOSS = 106
+"""Percent of a text's width that it takes on several lines: they break between words."""
 _BESIDE = 2.5
 """Lines of a row besides its longest text: its padding, and the lines that its other texts wrap to."""
 
@@ -46,12 +51,16 @@ class Measure:
 
     Attributes:
         mean: Average width of a cell on one line.
+        compact: The preferred one if the header is to take two lines.
+        cells: Widths of the first cells on one line each, in page units.
     """
 
     column: Column
     least: int
     preferred: int
     mean: int = 0
+    compact: int = 0
+    cells: Ints = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +97,10 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
         words = [typesetter.width(word, CELL, bold=True) for word in heading(column).split()] or [0]
         header = typesetter.width(heading(column), CELL, bold=True)
         widest, word, usual, mean = 0, 0, 0, 0
+        cells = np.zeros(0, np.int64)
         for values in samples[index]:
-            extent = _extent(typesetter, print_cells(column, values).strings)
-            widest, word, usual, mean = np.maximum((widest, word, usual, mean), extent).tolist()
+            *extent, cells = _extent(typesetter, print_cells(column, values).strings)
+            widest, word, usual, mean = extent
         if column.kind.is_number:
             widest = max([widest, *(_total_width(typesetter, column, total) for total in totals)])
             word = min(widest, _NUMBER)
@@ -104,7 +114,9 @@ def measure(section: Section, typesetter: Typesetter) -> list[Measure]:
             widest = max(min(units(round(column.width * 572), CELL), widest), word)
         least = max(max(words), word) + 2 * PAD_X
         preferred = max(widest, min(header, 2 * max(words))) + 2 * PAD_X
-        measures.append(Measure(column, least, max(least, preferred), mean))
+        compact = max(least, min(preferred, max(widest, _two_lines(typesetter, heading(column))) + 2 * PAD_X))
+        cells = cells[:_BALANCED] + 2 * PAD_X
+        measures.append(Measure(column, least, max(least, preferred), mean, compact, cells))
     return measures
 
 
@@ -164,12 +176,19 @@ def _strip(measures: Sequence[Measure], members: Sequence[int], width: int, lead
     """Place columns side by side over the whole width; with `lead`, the first one is exactly that wide."""
     least = np.array([measures[i].least for i in members], np.int64)
     preferred = np.array([measures[i].preferred for i in members], np.int64)
+    if preferred.sum() > width:
+        # Headers wrap before texts do.
+        preferred = np.array([measures[i].compact for i in members], np.int64)
     if lead:
         # A column as wide as the page is narrowed to the space beside the leading column.
         least = np.minimum(least, width - lead)
         preferred = np.maximum(least, np.minimum(preferred, width - lead))
         least[0] = preferred[0] = lead
-    widths = preferred if preferred.sum() <= width else _share_width(least, preferred, width)
+    widths = preferred
+    if preferred.sum() > width:
+        widths = _share_width(least, preferred, width)
+    if widths is not preferred and not lead:
+        _balance(widths, least, preferred, [measures[i] for i in members])
     spare = width - int(widths.sum())
     texts = np.array([measures[i].column.kind.is_text for i in members])
     weight = np.where(texts, widths, 0)
@@ -200,6 +219,48 @@ def _share_width(least: Ints, preferred: Ints, width: int) -> Ints:
     return shared
 
 
+def _balance(widths: Ints, least: Ints, preferred: Ints, measures: Sequence[Measure]) -> None:
+    """Move width from texts to other columns, in place, as long as that makes the sample's rows lower."""
+    cells = [one.cells for one in measures]
+    rows = min((column.size for column in cells), default=0)
+    givers = [i for i, one in enumerate(measures) if one.column.kind.is_text and widths[i] > least[i]]
+    takers = np.flatnonzero(widths < preferred).tolist()
+    if not rows or len(givers) * len(takers) > _MOST_BALANCED:
+        return
+    lines = np.array([_lines(column[:rows], wide) for column, wide in zip(cells, widths, strict=True)])
+    best = _cost(lines)
+    for step in (_STEP * 10, _STEP * 4, _STEP):
+        is_better = True
+        while is_better:
+            is_better = False
+            for giver in givers:
+                for taker in takers:
+                    moved = min(
+                        step, int(widths[giver] - least[giver]), int(preferred[taker] - widths[taker])
+                    )
+                    if giver == taker or moved <= 0:
+                        continue
+                    tried = lines.copy()
+                    tried[giver] = _lines(cells[giver][:rows], widths[giver] - moved)
+                    tried[taker] = _lines(cells[taker][:rows], widths[taker] + moved)
+                    cost = _cost(tried)
+                    if cost < best:
+                        widths[giver] -= moved
+                        widths[taker] += moved
+                        lines, best, is_better = tried, cost, True
+
+
+def _cost(lines: Ints) -> int:
+    """Return what is to be small: the heights of rows, and with less weight the number of broken cells."""
+    return int(lines.max(axis=0).sum() * len(lines) + lines.sum())
+
+
+def _lines(cells: Ints, width: int) -> Ints:
+    """Return about how many lines cells take in a column; where they break, some of the width is lost."""
+    room = max(int(width), 1)
+    return np.where(cells <= room, 1, np.maximum(-(-cells * _LOSS // (room * 100)), 2))
+
+
 def _samples(table: Table) -> list[list[pa.Array]]:
     """Return sample cells of every column, however the source splits its batches."""
     rest = max(0, table.rows - _SAMPLE)
@@ -222,8 +283,10 @@ def _samples(table: Table) -> list[list[pa.Array]]:
     return [[pa.concat_arrays(parts)] if parts else [] for parts in samples]
 
 
-def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, int]:
-    """Return the widest cell, the widest word, the 90th percentile and the mean cell width, in page units."""
+def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, int, Ints]:
+    """Return the widest cell, the widest word, the 90th percentile, the mean, and the width of each cell,
+    in page units.
+    """
     font = typesetter.regular
     glyphs = typesetter.encode(strings, where=None)
     edges = np.zeros(glyphs.cids.size + 1, np.int64)
@@ -241,7 +304,14 @@ def _extent(typesetter: Typesetter, strings: pa.Array) -> tuple[int, int, int, i
     usual = int(np.sort(cells)[cells.size * 9 // 10])
     widths = (int(whole.max()), int(word_widths.max()), usual, int(cells.mean()))
     widest, longest_word, usual, mean = (units(width, CELL) for width in widths)
-    return widest, longest_word, usual, mean
+    return widest, longest_word, usual, mean, cells * CELL // 1000
+
+
+def _two_lines(typesetter: Typesetter, header: str) -> int:
+    """Return the least width at which a header takes two lines."""
+    words = header.split()
+    lines = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))] or [(header, "")]
+    return min(max(typesetter.width(line, CELL, bold=True) for line in pair) for pair in lines)
 
 
 def _total_width(typesetter: Typesetter, column: Column, total: Total) -> int:

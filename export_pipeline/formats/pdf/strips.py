@@ -251,9 +251,9 @@ class StripPrinter:
         decorate(pages.filled(0, top - height, strip.width, height, pages.theme.accent))
         for slot, lines in zip(strip.slots, self._header.cells, strict=True):
             edge = slot.x + slot.width if slot.right or (lines and lines[0].rtl) else None
-            text = pages.text(
-                lines, slot.x, top - _FIRST_BASELINE, CELL, pages.theme.on_accent, True, LEADING, edge
-            )
+            # Headers of few lines stand at the foot of the row, by the cells they head.
+            first = top - _FIRST_BASELINE - (height - 2 * PAD_Y - len(lines) * LEADING)
+            text = pages.text(lines, slot.x, first, CELL, pages.theme.on_accent, True, LEADING, edge)
             if row is None or slot not in self._own:
                 decorate(text)
             else:

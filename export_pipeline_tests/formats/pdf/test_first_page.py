@@ -21,7 +21,7 @@ from export_pipeline.core.brand import Brand
 from export_pipeline.core.charts import Chart, Series
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section
-from export_pipeline.formats.pdf.charts import _Plot, _short
+from export_pipeline.formats.pdf.charts import _axis_range, _Plot, _short
 from export_pipeline.formats.pdf.readback import read_back
 from export_pipeline.formats.pdf.style import WHITE, Theme
 from export_pipeline.logo import read_logo
@@ -184,3 +184,28 @@ def test_a_logo_is_checked(tmp_path: Path) -> None:
         read_logo(tmp_path / "none")
     with pytest.raises(ValueError, match="is not a file"):
         read_logo(tmp_path)
+
+
+@given(
+    st.floats(-1e306, 0, allow_subnormal=False).filter(lambda value: value == 0 or value < -1e-300),
+    st.floats(0, 1e306, allow_subnormal=False).filter(lambda value: value == 0 or value > 1e-300),
+)
+@example(0.0, 11.0)
+@example(0.0, 1.0)
+@example(-500.0, 1800.0)
+def test_an_axis_reaches_over_all_values_in_at_most_six_round_steps(low: float, high: float) -> None:
+    first, last, step = _axis_range(low, high, Kind.FLOAT)
+    tolerance = step * 1e-9
+    assert first <= low + tolerance
+    assert high <= last + tolerance
+    assert step > 0
+    assert round((last - first) / step) <= 6
+    assert low - first < step * 1.000001 or low == high
+    assert last - high < step * 1.000001 or low == high
+
+
+def test_an_axis_of_counts_has_whole_steps_and_wastes_little() -> None:
+    ranges = [_axis_range(0, high, Kind.INTEGER) for high in (0, 1, 3, 9, 11, 28, 1_340)]
+    assert ranges == [
+        (0, 1, 1), (0, 1, 1), (0, 3, 1), (0, 10, 2), (0, 12, 2), (0, 30, 5), (0, 1500, 250),
+    ]  # fmt: skip

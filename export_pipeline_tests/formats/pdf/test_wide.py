@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pikepdf
 import pyarrow as pa
 import pytest
@@ -181,3 +182,27 @@ def test_bands_have_rows_as_high_as_their_own_cells_and_follow_each_other_by_the
     assert len(short) <= 3
     assert len(long) >= 12
     assert order == sorted(order)
+
+
+def asked(name: str, least: int, preferred: int, compact: int, cells: list[int]) -> measuring.Measure:
+    column = Column(name, name, Kind.TEXT)
+    return measuring.Measure(column, least, preferred, compact=compact, cells=np.array(cells, np.int64))
+
+
+def test_headers_wrap_before_texts_do() -> None:
+    texts = [asked("text", 400, 1_000, 1_000, [1_000] * 9), asked("amount", 200, 600, 250, [200] * 9)]
+    (strip,) = measuring.arrange(texts, 1_300)
+    wide, narrow = (slot.width + 2 * measuring.PAD_X for slot in strip.slots)
+    assert wide >= 1_000
+    assert narrow >= 250
+    (strip,) = measuring.arrange(texts, 1_700)
+    assert [slot.width + 2 * measuring.PAD_X >= 600 for slot in strip.slots] == [True, True]
+
+
+def test_width_goes_where_it_makes_rows_lower() -> None:
+    cells = [2_900, 2_700, 2_800, 2_950, 2_600]
+    titles, notes = asked("title", 800, 3_000, 3_000, cells), asked("note", 800, 9_000, 9_000, [4_500] * 5)
+    (strip,) = measuring.arrange([titles, notes], 5_500)
+    title, note = (slot.width + 2 * measuring.PAD_X for slot in strip.slots)
+    assert title >= 2_950  # an equal share, 2,750, would break three of the titles
+    assert note >= 4_500 * 1.06 / 2  # and the notes take two lines either way

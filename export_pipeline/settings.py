@@ -124,6 +124,12 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[
         int, Field(ge=1, description="Maximum number of requests that are processed or dispatched at a time.")
     ] = 10
+    extra_seconds: Annotated[
+        float,
+        Field(
+            ge=0, description="Time that a run goes on with small requests that wait; 0: one run for each."
+        ),
+    ] = 3
     max_partitions: Annotated[
         int,
         Field(ge=0, description="Partitions of an asset beyond which `health` gives advice; 0 for no limit."),

@@ -9,7 +9,6 @@ import resource
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -21,24 +20,14 @@ import pyarrow as pa
 
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
 from export_pipeline.api.stores import configured_store
-from export_pipeline.core.export_data import ExportData, Request
-from export_pipeline.core.sanitize import sanitize
-from export_pipeline.core.tables import Table
-from export_pipeline.datasets.branded import lay_out
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.export_file import (
-    ON_DEMAND,
-    ExportFile,
-    Rendering,
-    describe_file,
-    file_name,
-    manifest_of,
-    published_file,
-    summarize_file,
+from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
+from export_pipeline.datasets.small_export import (
+    STATEMENT_SECONDS,
+    TooLargeError,
+    read_small,
+    render_small,
 )
-from export_pipeline.datasets.options import parse_options
-from export_pipeline.datasets.parts import limits_of
-from export_pipeline.formats.comparison import compare_totals, rows_agree
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Attempt, LedgerError, RefusedError
 from export_pipeline.jobs.file_notes import file_notes
@@ -47,17 +36,9 @@ from export_pipeline.redaction import hide_in_error
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, StoreError, Upload
-from export_pipeline.store.keys import request_key
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
-MAX_ROWS = 10_000
-MAX_FILE_BYTES = 64 << 20
 MAX_MEMORY_BYTES = 2 << 30
-STATEMENT_SECONDS = 15.0
-
-
-class NotProvenError(Exception):
-    """Raised when a file does not hold what the database holds."""
 
 
 class InlineMaker:
@@ -96,43 +77,27 @@ class InlineMaker:
             raise InlineError(Failure.CANCELED, str(error)) from error
         except (LedgerError, StoreError) as error:
             raise InlineError(Failure.UNAVAILABLE, str(error)) from error
+        except TooLargeError as error:
+            raise InlineError(Failure.TOO_LARGE, str(error)) from error
         except MemoryError as error:
             raise InlineError(Failure.TOO_LARGE, "It takes too much memory.") from error
 
     def _make(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
         begun = time.monotonic()
-        data = self._read(request)
-        layout = lay_out(data)
-        format = FORMATS[request.row["format"]]
-        options = format.options_of(data.options)
-        parts = limits_of(data.options, format)
-        max_bytes = min(MAX_FILE_BYTES, (parts and parts.max_bytes) or MAX_FILE_BYTES)
-        proof = format.proof(layout, options)
+        dataset, format = self._datasets[request.row["dataset"]], FORMATS[request.row["format"]]
+        opening = open_snapshot(self._settings.source_url, statement_timeout=STATEMENT_SECONDS)
+        data = read_small(opening, dataset, format, request.row["scope"], request.config)
         attempt = Attempt(request.job_id, 1, new_inline_run())
-        store, started = self._store, time.monotonic()
-        with store.begin(
-            request_key(data.scope, request.job_id, format.extension),
-            media_type=format.media_type,
-            file_name=file_name(layout, format),
-            local=self._folder / f"{os.getpid()}-{request.job_id}{format.extension}",
-        ) as upload:
-            rendered = format.render(layout, cast(BinaryIO, _Bounded(upload, max_bytes)), options)
-            upload.finish()
-            seconds = time.monotonic() - started
-            facts = format.read_back(upload.path, options)
-            _, wrong = compare_totals(proof, facts)
-            if wrong or not rows_agree(proof, rendered, facts):
-                what = f"{data.dataset} as {format.name}"
-                raise NotProvenError(f"{what}: {sorted(wrong) or facts.problems or 'the number of rows'}")
-            file = describe_file(
-                Rendering(store, upload, data, layout, options, proof, rendered, facts),
-                format,
-                self._datasets[data.dataset],
-                cadence=ON_DEMAND,
-                partition=None,
-                run_id=attempt.run_id or "",
-                seconds=seconds,
-            )
+        with render_small(
+            self._store,
+            data,
+            dataset,
+            format,
+            export_id=request.job_id,
+            run_id=attempt.run_id or "",
+            folder=self._folder,
+        ) as (file, _):
+            upload = cast(Upload, file.upload)
             opened = upload.path.open("rb")
             try:
                 self._publish(file, attempt, request.row, begun)
@@ -156,21 +121,6 @@ class InlineMaker:
         )
         return made, opened
 
-    def _read(self, request: InlineRequest) -> ExportData:
-        dataset = self._datasets[request.row["dataset"]]
-        given = {**dataset.attributes.options, **request.config}
-        options, format_options = parse_options(given, *dataset.option_models())
-        with open_snapshot(self._settings.source_url, statement_timeout=STATEMENT_SECONDS) as snapshot:
-            asked = Request(dataset.dataset, dataset.shape, dataset.spec, request.row["scope"], options)
-            data = dataset.source.read(snapshot, asked)
-            parts = limits_of(data.options, FORMATS[request.row["format"]])
-            max_rows = min(MAX_ROWS, (parts and parts.max_rows) or MAX_ROWS)
-            if data.source_rows > max_rows:
-                message = f"It has {data.source_rows:,} rows; {max_rows:,} can be made at once."
-                raise InlineError(Failure.TOO_LARGE, message)
-            data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
-        return _hold(sanitize(_hold(dataset.shape.build(data))))
-
     def _publish(self, file: ExportFile, attempt: Attempt, row: Mapping[str, Any], begun: float) -> None:
         """Publish a proven file between the two transactions of its row."""
         attributes = self._datasets[file.dataset].attributes
@@ -192,30 +142,6 @@ class InlineMaker:
         except RefusedError:
             unpublish(file.store, stored.key, unless=is_of_another_run(attempt.run_id))
             raise
-
-
-class _Bounded:
-    """Passes a file's bytes to an upload, up to the size that is made at once."""
-
-    def __init__(self, upload: Upload, max_bytes: int) -> None:
-        self._upload, self._left, self._max_bytes = upload, max_bytes, max_bytes
-
-    def write(self, data: Any) -> int:
-        self._left -= memoryview(data).nbytes
-        if self._left < 0:
-            message = f"Its file is larger than {self._max_bytes:,} bytes."
-            raise InlineError(Failure.TOO_LARGE, message)
-        return self._upload.write(data)
-
-    @property
-    def closed(self) -> bool:
-        return self._upload.closed
-
-
-def _hold(data: ExportData) -> ExportData:
-    """Return the export with its tables in memory: each stage is computed once, and `changed` is complete."""
-    tables = {name: Table.of(name, table.columns, table.arrow()) for name, table in data.tables.items()}
-    return replace(data, tables=tables)
 
 
 def serve_requests(

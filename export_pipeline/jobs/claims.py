@@ -44,6 +44,32 @@ def claim_rows(
     return sorted(connection.execute(taken).mappings(), key=lambda row: place[row["id"]])
 
 
+def claim_extra(
+    connection: sa.Connection, now: datetime, dataset: str, run_id: str, patience: timedelta
+) -> sa.RowMapping | None:
+    """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
+
+    It is no window of a schedule, in its first attempt, and was never dispatched. There is none while a
+    request of higher priority is pending: the run makes room for it.
+    """
+    pending = (jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
+    highest = sa.select(sa.func.max(jobs.c.priority)).where(*pending).scalar_subquery()
+    suits = (
+        jobs.c.dataset == dataset,
+        jobs.c.claimed_at.is_(None),
+        jobs.c.attempt == 1,
+        jobs.c.dispatches == 0,
+        jobs.c.window_key.is_(None),
+        jobs.c.schedule_id.is_(None),
+        jobs.c.priority >= highest,
+    )
+    if connection.execute(sa.select(jobs.c.id).where(*pending, *suits).limit(1)).first() is None:
+        return None  # the order of the queue need not be computed
+    chosen = connection.scalars(_next(now - patience, 1).where(*suits)).one_or_none()
+    taken = sa.update(jobs).where(jobs.c.id == chosen).values(claimed_at=now, claimed_by=run_id, dispatches=1)
+    return connection.execute(taken.returning(*jobs.c)).mappings().one_or_none()
+
+
 def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:
     """Return the condition that a job is processing, or was dispatched since then and may be."""
     return sa.or_(

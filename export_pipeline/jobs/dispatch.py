@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.claims import claim_rows
+from export_pipeline.jobs.claims import claim_extra, claim_rows
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import Attempt, Job
@@ -51,6 +51,17 @@ class Dispatcher(LeaseKeeper):
                 who=storable(who),
             )
         return [Job.of(row) for row in rows]
+
+    def claim_extra(self, dataset: str, run_id: str) -> Job | None:
+        """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
+
+        It stays pending until the run reports that it has started. Windows of schedules, later attempts and
+        requests that were dispatched before are left to runs of their own, and so is every request while one
+        of higher priority is pending.
+        """
+        with self._writing() as (connection, now):
+            row = claim_extra(connection, now, dataset, run_id, PATIENCE)
+        return None if row is None else Job.of(row)
 
     def keep_claims(self, waiting: Sequence[Job]) -> None:
         """Renew the claims of jobs whose run is queued, so that nobody else claims them."""

@@ -101,6 +101,11 @@ class Job:
         return Attempt(self.id, self.attempt, self.run_id)
 
     @property
+    def is_extra(self) -> bool:
+        """True if the job's run has taken it on after its own, so that the run's tags do not name it."""
+        return self.run_id is not None and self.claimed_by == self.run_id
+
+    @property
     def rows_asked(self) -> str:
         """The request as JSON, equal for jobs of one time that may differ in scope and format only."""
         # The window_key of a schedule may name the format.

@@ -45,6 +45,11 @@ class RunReports(Dispatcher):
                 return job
         return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
 
+    def started_extra(self, attempt: Attempt) -> Job:
+        """Mark a job as started when its run claimed it by `claim_extra`: its rows were read after that."""
+        values = {"run_id": attempt.run_id, "started_at": jobs.c.claimed_at}
+        return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
+
     def progress(
         self,
         attempt: Attempt,

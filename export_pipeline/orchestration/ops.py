@@ -38,6 +38,7 @@ from export_pipeline.orchestration.reading import (
 )
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
+from export_pipeline.orchestration.runs.extra_requests import export_extra
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.retries import retry_until_available
 from export_pipeline.orchestration.runs.staging import REJECTED
@@ -190,6 +191,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
             # Before its checks, so that Dagster adds them to this materialization, not to the one before.
             yield dg.Output(files, "file", tags=content_tags(files[0].choices))
             yield from _checks(context, files, results, is_published=True)
+        yield from export_extra(context, files[0])
 
     return render
 
@@ -203,7 +205,9 @@ def _checks(
 ) -> Iterator[dg.AssetCheckEvaluation]:
     for file, of_file in zip(files, results, strict=True):
         for result in of_file:
-            yield check_evaluation(context, result, file.partition, is_published=is_published)
+            yield check_evaluation(
+                context, result, file.partition, file.upload.key, is_published=is_published
+            )
 
 
 def _cancellable(context: dg.OpExecutionContext) -> AbstractContextManager[None]:

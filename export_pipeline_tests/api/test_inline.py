@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from export_pipeline.api import inline_work, pool
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
+from export_pipeline.datasets import small_export
 from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.jobs import Status
 from export_pipeline.jobs.file_notes import file_notes
@@ -250,7 +251,7 @@ def test_a_larger_one_is_to_be_asked_for(
 ) -> None:
     client = service.client()
     monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
-    monkeypatch.setattr(inline_work, "MAX_ROWS", 2)
+    monkeypatch.setattr(small_export, "MAX_ROWS", 2)
     answer = get(service, "csv", client, scope=accounts[0], preset="financial")
     assert problem(answer) == (413, "too_large")
     again = client.post("/v1/exports", json=answer.json()["request"])
@@ -262,7 +263,7 @@ def test_a_file_that_is_not_proven_is_never_sent(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
-    monkeypatch.setattr(inline_work, "rows_agree", lambda *_: False)
+    monkeypatch.setattr(small_export, "rows_agree", lambda *_: False)
     assert problem(get(service, "csv", scope=accounts[0])) == (500, "internal")
     assert os.listdir(service.app.state.pool.folder) == []
     assert list(service.store.list()) == []
@@ -273,7 +274,7 @@ def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
     maker = inline_work.InlineMaker(self._settings, load_datasets(), self.folder)
     try:
         return maker.make(request)
-    except inline_work.NotProvenError as error:
+    except small_export.NotProvenError as error:
         raise InlineError(Failure.INTERNAL, str(error)) from error
 
 

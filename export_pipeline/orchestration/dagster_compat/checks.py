@@ -12,6 +12,7 @@ def check_evaluation(
     context: dg.OpExecutionContext,
     result: dg.AssetCheckResult,
     partition: str | None,
+    key: str,
     *,
     is_published: bool,
 ) -> dg.AssetCheckEvaluation:
@@ -22,6 +23,7 @@ def check_evaluation(
     one before if the file was rejected.
 
     Args:
+        key: Key of the file, by which it is told from others of the run.
         is_published: False if the file was rejected, so that the check belongs to no materialization.
     """
     assert result.asset_key is not None
@@ -40,7 +42,7 @@ def check_evaluation(
         asset_key=result.asset_key,
         check_name=result.check_name,
         passed=result.passed,
-        metadata=result.metadata,
+        metadata={**(result.metadata or {}), "key": key},
         severity=result.severity,
         description=result.description,
         blocking=True,

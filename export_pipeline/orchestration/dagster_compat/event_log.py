@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +118,8 @@ def forget_content(
 ) -> None:
     """Remove metadata and descriptions from the events of a step, in every table that holds a copy.
 
+    Events that name another file by its key stay: a step may have made files of several requests.
+
     Dagster can delete a run or a whole asset, but not the content of one materialization. Both deletions
     leave a copy of the last materialization in the asset table.
 
@@ -139,19 +141,20 @@ def forget_content(
     ]
     of_run = [storage.run_connection(run_id)] if has_run else []
     for opened, where in [*((one, copies[:1]) for one in of_run), (storage.index_connection(), copies)]:
-        _strip_rows(opened, where, step, kept)
+        _strip_rows(opened, where, step, file_key, kept)
 
 
 def _strip_rows(
     opened: AbstractContextManager[sa.Connection],
     where: Sequence[tuple[sa.Table, sa.Column[Any], sa.ColumnElement[bool]]],
     step: str,
+    file_key: str,
     kept: Collection[str],
 ) -> None:
     with overwriting(opened) as connection:
         for table, column, condition in where:
             for id, text in connection.execute(sa.select(table.c.id, column).where(condition)).all():
-                stripped = _stripped(text, step, kept) if text else text
+                stripped = _stripped(text, step, file_key, kept) if text else text
                 if stripped != text:
                     update = sa.update(table).where(table.c.id == id)
                     connection.execute(update.values({column.name: stripped}))
@@ -174,20 +177,36 @@ def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Co
         (events, events.c.event, of_file),
         (assets, assets.c.last_materialization, assets.c.last_materialization.contains(names)),
     ]
-    _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", kept)
-    _strip_rows(storage.index_connection(), copies, "", kept)
+    _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", file_key, kept)
+    _strip_rows(storage.index_connection(), copies, "", file_key, kept)
 
 
-def _stripped(text: str, step: str, kept: Collection[str]) -> str:
-    """Return a serialized event with only the metadata to keep. Events of other steps are unchanged."""
+def _stripped(text: str, step: str, file_key: str, kept: Collection[str]) -> str:
+    """Return a serialized event with only the metadata to keep; one of another step or file as it is."""
     event = json.loads(text)
     entry = event.get("event_log_entry", event)
     if (entry.get("step_key") or "").rpartition(".")[2] != step or not entry.get("dagster_event"):
+        return text
+    if (keys := set(_keys(event))) and file_key not in keys:
         return text
     _strip(event, kept)
     if entry["dagster_event"]["event_type_value"] == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value:
         entry["dagster_event"]["message"] = entry["user_message"] = "The file was removed."
     return json.dumps(event)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Yield the keys of the files that the metadata in a serialized event name."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
+    elif isinstance(value, dict):
+        if value.get("label") == "key":
+            yield value["entry_data"]["text"]
+        elif value.get("__class__") == "AssetCheckEvaluation" and "key" in value["metadata"]:
+            yield value["metadata"]["key"]["text"]
+        for item in value.values():
+            yield from _keys(item)
 
 
 def _strip(value: Any, kept: Collection[str]) -> None:

@@ -27,6 +27,9 @@ JOB_TAG = "export_pipeline/job"
 """Prefix of the tag `PREFIX.format.id` for each job that a run serves. The tag's value is the attempt."""
 
 
+CODE_TAG = "export_pipeline/code"
+"""Tag of a run: the version of the code that has claimed its request. Only the daemon claims requests."""
+
 FORMAT_TAG = "export_pipeline/format"
 """Prefix of the tag `PREFIX.alias` for each alias by which jobs ask for a format. The value is the format."""
 

@@ -30,7 +30,8 @@ from export_pipeline.orchestration.dagster_compat.runs import (
     report_canceling,
     with_tags,
 )
-from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
+from export_pipeline.orchestration.runs.attempts import CODE_TAG
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_code
 from export_pipeline.settings import load_settings
 

@@ -10,9 +10,6 @@ import export_pipeline
 from export_pipeline.orchestration.runs.warm_process import Sources, sources
 from export_pipeline.project import own_project
 
-CODE_TAG = "export_pipeline/code"
-"""Tag of a run: the version of the code that has claimed its request."""
-
 _PACKAGE = Path(export_pipeline.__file__).parent
 _SUFFIXES = (".py", ".yaml", ".sql")
 

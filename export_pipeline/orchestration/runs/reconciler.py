@@ -114,7 +114,7 @@ def reconcile_jobs(
         # A job that has begun is decided by its own run alone, which may be of another instance.
         if job.run_id is None and job.claimed_at and age >= _YOUNG:
             run = next(iter(runs_by_tag(instance, job)), None)
-        while run and (retried := automatic_retry(instance, run)):
+        while run and not job.is_extra and (retried := automatic_retry(instance, run)):
             run = retried
         if run is not None and run.is_finished:
             settled += _end(ledger, instance, job, run, leases.get(run.run_id), max_attempts)
@@ -126,7 +126,7 @@ def reconcile_jobs(
                 ledger.requeue(job.current)  # it never began, so no attempt is used up
             else:
                 waiting.append(job)
-        elif job.claimed_at and age > _NO_RUN:
+        elif job.claimed_at and (age > _NO_RUN or _has_ended(runs.get(job.claimed_by or ""), leases)):
             ledger.requeue(job.current)
     if waiting:
         ledger.keep_claims(waiting)
@@ -144,7 +144,8 @@ def runs_by_tag(instance: dg.DagsterInstance, job: Job) -> Sequence[dg.DagsterRu
 
 
 def _runs_of(instance: dg.DagsterInstance, jobs: Sequence[Job]) -> dict[str, dg.DagsterRun]:
-    ids = [job.run_id for job in jobs if job.run_id]
+    # A run claims further requests itself.
+    ids = [id for job in jobs if (id := job.run_id or job.claimed_by)]
     return {run.run_id: run for run in _runs(instance, dg.RunsFilter(run_ids=ids))} if ids else {}
 
 
@@ -155,6 +156,10 @@ def _runs(instance: dg.DagsterInstance, of: dg.RunsFilter) -> list[dg.DagsterRun
 def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
     lease = leases.get(run_id or "")
     return lease is not None and lease.is_lost
+
+
+def _has_ended(run: dg.DagsterRun | None, leases: Mapping[str, Lease]) -> bool:
+    return run is not None and (run.is_finished or _is_lost(leases, run.run_id))
 
 
 def _is_launch_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
@@ -187,6 +192,8 @@ def _end(
     with suppress(RefusedError):
         if run.status is dg.DagsterRunStatus.CANCELED:
             ledger.canceled(attempt, "dagster")
+        elif job.is_extra:  # what ended the run may be no fault of this one's
+            return _lost(ledger, job, "Its run ended without its file.", max_attempts)
         elif run.status is dg.DagsterRunStatus.SUCCESS:
             published = _published(instance, job, run)
             if published is None:

@@ -26,8 +26,8 @@ from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is
 from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_scope, scope_tags
 from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.orchestration.resources import JobLedger
-from export_pipeline.orchestration.runs.attempts import job_tags
-from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
+from export_pipeline.orchestration.runs.attempts import CODE_TAG, job_tags
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.redaction import hide_in_error, redacted_errors
@@ -295,7 +295,11 @@ def _refuse(ledger: Ledger, jobs: Sequence[Job], code: ErrorCode, message: str) 
 def _joined(ledger: Ledger, same: list[Job]) -> bool:
     """Let a living run that has begun serve these jobs too. Return False if there is none."""
     others = ledger.identical_in_flight(same[0])
-    running = [other.run_id for other in others if other.status is Status.PROCESSING and other.run_id]
+    running = [
+        other.run_id
+        for other in others
+        if other.status is Status.PROCESSING and other.run_id and not other.is_extra
+    ]
     living = [run_id for run_id, lease in ledger.leases(running).items() if lease.is_alive]
     if not living:
         return False

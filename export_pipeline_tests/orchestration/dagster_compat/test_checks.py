@@ -15,7 +15,7 @@ def test_else_checks_would_belong_to_another_partitions_materialization(
         instance.report_runless_asset_event(dg.AssetMaterialization("asset", partition=partition))
     context: Any = SimpleNamespace(instance=instance, run_id="")
     result = dg.AssetCheckResult(passed=True, asset_key="asset", check_name="rows", metadata={"rows": 1})
-    evaluation = check_evaluation(context, result, "a", is_published=True)
+    evaluation = check_evaluation(context, result, "a", "exports/a.csv", is_published=True)
     of_a = instance.fetch_materializations(
         dg.AssetRecordsFilter(dg.AssetKey("asset"), asset_partitions=["a"]), limit=1
     ).records[0]
@@ -23,5 +23,5 @@ def test_else_checks_would_belong_to_another_partitions_materialization(
     assert target is not None
     assert (target.storage_id, target.run_id) == (of_a.storage_id, of_a.run_id)
     assert (evaluation.partition, evaluation.blocking, evaluation.passed) == ("a", True, True)
-    rejected = check_evaluation(context, result, "a", is_published=False)
+    rejected = check_evaluation(context, result, "a", "exports/a.csv", is_published=False)
     assert rejected.target_materialization_data is None

@@ -20,7 +20,8 @@ from export_pipeline.orchestration.dagster_compat.launchers import (
     launcher_in,
 )
 from export_pipeline.orchestration.runs import celery_app, celery_launcher, reconciler
-from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
+from export_pipeline.orchestration.runs.attempts import CODE_TAG
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.settings import SettingsError
 from export_pipeline_tests.orchestration.runs.celery_workers import (

@@ -15,8 +15,9 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.dagster_compat.launchers import LaunchRunContext, WorkerStatus
 from export_pipeline.orchestration.runs import celery_launcher, reconciler
+from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.celery_launcher import CeleryRunLauncher
-from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.runs.leases import SECOND, pass_time

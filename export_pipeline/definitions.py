@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from export_pipeline.components.catalogue import component_tree, datasets_of, definitions_of
+from export_pipeline.components.loading import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.backfill_job import backfill_scope_job
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
@@ -26,7 +26,7 @@ from export_pipeline.orchestration.sensors.maintenance import (
     webhooks_sensor,
 )
 from export_pipeline.orchestration.sensors.queue import requests_sensor
-from export_pipeline.orchestration.sensors.retention import retention_sensor
+from export_pipeline.orchestration.sensors.run_retention import retention_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import keep_files_private

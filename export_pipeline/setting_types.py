@@ -13,7 +13,7 @@ from pydantic_settings import NoDecode
 
 from export_pipeline.database_url import check_database_url
 from export_pipeline.delivery.addresses import parse_domain
-from export_pipeline.delivery.mail import parse_smtp_url
+from export_pipeline.delivery.smtp import parse_smtp_url
 from export_pipeline.logo import read_logo
 from export_pipeline.rights import RIGHTS
 from export_pipeline.time_zones import zone_problem

@@ -98,7 +98,7 @@ _LONG = (
     "system/test_front_door.py", "sources/tables/test_attack.py", "system/test_on_servers.py", "hostile/test_excel.py",
     "orchestration/runs/test_warm_launcher.py", "hostile/test_pdf.py", "system/", "test_documented_commands.py",
     "cli/test_interrupts.py", "cli/test_demo.py", "orchestration/runs/test_killed.py", "api/test_openapi.py",
-    "orchestration/runs/test_retries.py", "api/test_inline", "delivery/test_once.py", "orchestration/test_tools.py",
+    "orchestration/runs/test_outages.py", "api/test_inline", "delivery/test_once.py", "orchestration/test_tools.py",
     "hostile/test_public_databases.py", "api/test_replace.py", "cli/test_cli.py", "delivery/", "orchestration/", "sources/",
     "hostile/", "api/",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from export_pipeline.cli.arguments import filters
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.core.columns import Kind
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.bundle import BundleModel

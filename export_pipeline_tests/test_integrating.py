@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.delivery.webhooks.queue import claim
 from export_pipeline.delivery.webhooks.send import body_of, deliver_due, send_test

@@ -16,7 +16,7 @@ from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text
-from export_pipeline.orchestration.daemon_health import DaemonCode
+from export_pipeline.orchestration.dagster_health import DaemonCode
 from export_pipeline.schedules.editing import EDITABLE, list_schedules
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline_tests.jobs.database import Database

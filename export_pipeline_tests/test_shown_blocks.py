@@ -17,7 +17,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from export_pipeline.api.problems import CODES
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.datasets.options import parse_options
 from export_pipeline.settings import Settings
 from export_pipeline_tests.paths import ROOT

@@ -11,7 +11,7 @@ import pytest
 
 from export_pipeline.datasets.attributes import CadenceRule
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.schedules.calendar import Schedule
+from export_pipeline.schedules.due_times import Schedule
 from export_pipeline.settings import load_settings
 from export_pipeline.takeoff.options import TakeoffOptions
 from export_pipeline.time_zones import zone_problem

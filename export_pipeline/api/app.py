@@ -25,13 +25,13 @@ from export_pipeline.api import (
 )
 from export_pipeline.api.callers import MetricsReader, Services
 from export_pipeline.api.changes import Changes
+from export_pipeline.api.inline_pool import ExportPool
 from export_pipeline.api.limits import CallLimit
 from export_pipeline.api.middleware import Calls
 from export_pipeline.api.parameters import check_parameters
-from export_pipeline.api.pool import ExportPool
 from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
 from export_pipeline.api.service import Service
-from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.datasets.loading import DefsError
 from export_pipeline.jobs import LedgerError
 from export_pipeline.settings import Settings
 

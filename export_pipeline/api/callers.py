@@ -14,7 +14,7 @@ from export_pipeline.api.problems import Problem, not_found
 from export_pipeline.api.service import Service, service_of
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Viewer
-from export_pipeline.jobs.keys import authenticate
+from export_pipeline.jobs.api_keys import authenticate
 from export_pipeline.rights import Right
 
 _KEPT_SECONDS = 1.0

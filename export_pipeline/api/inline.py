@@ -19,8 +19,8 @@ from fastapi.responses import Response, StreamingResponse
 from export_pipeline.api.callers import Reader, Services
 from export_pipeline.api.downloads import FILE_CONTENT
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.inline_pool import BusyError, ExportPool
 from export_pipeline.api.parameters import invalid_parameter, refuse_parameters
-from export_pipeline.api.pool import BusyError, ExportPool
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.requests import MadeRequest, check_request, resolve_scope, translate_source_errors
 from export_pipeline.api.service import Service

@@ -20,7 +20,7 @@ from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs.file_notes import notes_of, rows_text, size_text
-from export_pipeline.jobs.links import (
+from export_pipeline.jobs.link_tokens import (
     Link,
     count_use,
     create_link,

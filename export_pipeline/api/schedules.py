@@ -22,7 +22,7 @@ from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.schedules import known_recipients, schedule_check
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.schedules import editing
-from export_pipeline.schedules.due import run_now
+from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.rows import ScheduledExport
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], responses=responses(401, 403, 429, 503))

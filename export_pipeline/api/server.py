@@ -16,8 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of he
 
 from export_pipeline.api.app import build_app
 from export_pipeline.api.changes import Changes
-from export_pipeline.datasets.catalogue import DefsError
 from export_pipeline.datasets.drivers import load_drivers
+from export_pipeline.datasets.loading import DefsError
 from export_pipeline.settings import Settings
 
 _MAX_HEADER_BYTES = 16 << 10

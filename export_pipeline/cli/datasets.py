@@ -48,8 +48,8 @@ def checked_key(text: str) -> str:
 
 def declared() -> dict[str, DatasetComponent]:
     """Return the datasets by name. Raise UserError with a line for each error in a defs.yaml."""
-    from export_pipeline.components.catalogue import datasets
-    from export_pipeline.datasets.catalogue import DefsError
+    from export_pipeline.components.loading import datasets
+    from export_pipeline.datasets.loading import DefsError
 
     try:
         return datasets()

@@ -10,7 +10,7 @@ from typing import Any
 from export_pipeline.delivery.queue import Mail
 from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.jobs import Event, Job, Status
-from export_pipeline.jobs.keys import Key
+from export_pipeline.jobs.api_keys import Key
 from export_pipeline.jobs.purge import FileFinding
 
 

@@ -177,8 +177,8 @@ def _end_deleted_scopes(
     settings: Settings, who: str | None, confirmed: bool, dry_run: bool
 ) -> list[DeletedScopes]:
     """End requests and files of scopes that the application has deleted, where the scopes can be read."""
-    from export_pipeline.components.catalogue import datasets
-    from export_pipeline.datasets.catalogue import DefsError
+    from export_pipeline.components.loading import datasets
+    from export_pipeline.datasets.loading import DefsError
     from export_pipeline.sources.snapshot import SourceError
 
     ended = []

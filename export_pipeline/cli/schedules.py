@@ -22,7 +22,7 @@ from export_pipeline.delivery.gathering import list_unsubscribed, resubscribe
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import opened_engine
 from export_pipeline.schedules import editing
-from export_pipeline.schedules.due import run_now as ask_now
+from export_pipeline.schedules.due_requests import run_now as ask_now
 from export_pipeline.schedules.periods import run_key
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.settings import load_settings

@@ -11,7 +11,7 @@ from export_pipeline.datasets.requests import RequestError
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.schedules.backfill import BackfillCounts, past_windows, request_past_windows
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadence_requests import CadenceWindow
 
 
 class TooManyWindowsError(ValueError):

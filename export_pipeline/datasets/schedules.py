@@ -20,7 +20,7 @@ from export_pipeline.datasets.scopes import (
 )
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.schedules.calendar import check_choice
+from export_pipeline.schedules.due_times import check_choice
 from export_pipeline.schedules.problems import Check
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError

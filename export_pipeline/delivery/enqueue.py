@@ -20,7 +20,7 @@ from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.tables import deliveries, jobs, schedules, unsubscribes
 from export_pipeline.jobs.texts import storable
-from export_pipeline.schedules.cadences import same_run_as
+from export_pipeline.schedules.cadence_requests import same_run_as
 
 if TYPE_CHECKING:
     from export_pipeline.settings import Settings

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.tables import deliveries, jobs, unsubscribes
-from export_pipeline.schedules.cadences import CadenceWindow, same_run_as
+from export_pipeline.schedules.cadence_requests import CadenceWindow, same_run_as
 
 
 def gathered_jobs(connection: sa.Connection, job: Job) -> list[Job]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from export_pipeline.delivery.addresses import Address, one_line, parse_address
 from export_pipeline.jobs import Job, Status
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadence_requests import CadenceWindow
 
 MailKind = Literal["file", "failure"]
 

@@ -16,7 +16,9 @@ from export_pipeline.delivery.addresses import Address, parse_address
 from export_pipeline.delivery.contents import Contents, GoneError, failure_contents, file_contents
 from export_pipeline.delivery.enqueue import enqueue_mails
 from export_pipeline.delivery.gathering import is_unsubscribed, jobs_of_mail, subscription_of
-from export_pipeline.delivery.mail import (
+from export_pipeline.delivery.messages import add_recipient, render_message
+from export_pipeline.delivery.recipients import address_of
+from export_pipeline.delivery.smtp import (
     AnswerLostError,
     Connection,
     RejectedError,
@@ -25,13 +27,11 @@ from export_pipeline.delivery.mail import (
     TooLargeError,
     parse_smtp_url,
 )
-from export_pipeline.delivery.messages import add_recipient, render_message
-from export_pipeline.delivery.recipients import address_of
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
 from export_pipeline.jobs.database import transaction
-from export_pipeline.jobs.links import create_link, link_address
+from export_pipeline.jobs.link_tokens import create_link, link_address
 from export_pipeline.redaction import RedactedError
-from export_pipeline.schedules.cadences import failed_formats
+from export_pipeline.schedules.cadence_requests import failed_formats
 from export_pipeline.store import Store, StoreError
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True)
 
 
 def _dagster_findings() -> Iterator[Finding]:
-    from export_pipeline.orchestration.daemon_health import findings
+    from export_pipeline.orchestration.dagster_health import findings
 
     yield from (Finding(*finding) for finding in findings())
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from export_pipeline.orchestration.daemon_health import DaemonCode
+    from export_pipeline.orchestration.dagster_health import DaemonCode
 
 
 FindingCode = Literal[

@@ -12,7 +12,7 @@ from export_pipeline.datasets.attributes import Resources
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.requests import RequestError
 from export_pipeline.orchestration.partitions import SCOPE, WINDOW
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadence_requests import CadenceWindow
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import retry_until_available, run_in_thread
+from export_pipeline.orchestration.runs.outages import retry_until_available, run_in_thread
 from export_pipeline.orchestration.runs.shared_staging import SharedStaging
 from export_pipeline.orchestration.runs.staging import StagingGoneError, is_whole, load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested

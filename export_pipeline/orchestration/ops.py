@@ -40,7 +40,7 @@ from export_pipeline.orchestration.runs.attempts import ProgressReporter, attemp
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.extra_requests import export_extra
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.staging import REJECTED
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key

@@ -33,7 +33,7 @@ from export_pipeline.orchestration.partitions import (
     targets,
 )
 from export_pipeline.orchestration.runs.attempts import attempts_of, deleted_error
-from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.shared_reads import take_export
 from export_pipeline.orchestration.runs.staging import load_all, save_all
 from export_pipeline.sources.tables import read as tables

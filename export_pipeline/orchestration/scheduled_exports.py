@@ -20,7 +20,7 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.file_metadata import escape_markdown
-from export_pipeline.schedules.due import run_now
+from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.editing import count_schedules, get_schedule, list_schedules
 from export_pipeline.schedules.rows import ScheduledExport
 

@@ -17,7 +17,7 @@ from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is
 from export_pipeline.orchestration.partitions import ended_since, known_scopes, scopes_partition
 from export_pipeline.orchestration.window_requests import JOB, run_request
 from export_pipeline.redaction import redacted_errors
-from export_pipeline.schedules.cadences import newest_window
+from export_pipeline.schedules.cadence_requests import newest_window
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError
 

@@ -19,8 +19,8 @@ from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.partitions import known_scopes
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
-from export_pipeline.orchestration.runs.retries import retry_until_available
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.orchestration.runs.outages import retry_until_available
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 
 _T = TypeVar("_T")
 JOB = "window_requests_job"

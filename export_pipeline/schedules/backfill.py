@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.schedules.cadences import REPEAT, CadenceWindow, insert_requests
-from export_pipeline.schedules.calendar import Schedule, ended_windows
+from export_pipeline.schedules.cadence_requests import REPEAT, CadenceWindow, insert_requests
+from export_pipeline.schedules.due_times import Schedule, ended_windows
 from export_pipeline.store.keys import window_key
 
 

@@ -20,7 +20,7 @@ from export_pipeline.jobs.queries import belongs_to
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import schedules
 from export_pipeline.jobs.texts import storable
-from export_pipeline.schedules.calendar import Schedule, next_run
+from export_pipeline.schedules.due_times import Schedule, next_run
 from export_pipeline.schedules.problems import Check
 from export_pipeline.schedules.rows import ScheduledExport
 

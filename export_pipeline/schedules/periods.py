@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.records import Job
-from export_pipeline.schedules.calendar import calendar_window, is_moment
+from export_pipeline.schedules.due_times import calendar_window, is_moment
 
 _MAX_NAME_LENGTH = 100
 _DAY = timedelta(days=1)

@@ -17,7 +17,7 @@ from export_pipeline.jobs.errors import SCHEDULE_BROKEN, ScheduleError
 from export_pipeline.jobs.tables import jobs, schedules
 from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import fail_at_once
-from export_pipeline.schedules.calendar import next_run
+from export_pipeline.schedules.due_times import next_run
 from export_pipeline.schedules.rows import ScheduledExport
 
 Check = Callable[[ScheduledExport], None]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.texts import Unreadable, is_storable
-from export_pipeline.schedules.calendar import MISFIRES, Schedule, check_choice
+from export_pipeline.schedules.due_times import MISFIRES, Schedule, check_choice
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping

@@ -17,7 +17,7 @@ from export_pipeline.jobs.errors import NO_RECIPIENTS
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.jobs.texts import is_storable, storable
 from export_pipeline.jobs.transitions import fail_at_once
-from export_pipeline.schedules.calendar import Due
+from export_pipeline.schedules.due_times import Due
 from export_pipeline.schedules.rows import ScheduledExport
 
 RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]

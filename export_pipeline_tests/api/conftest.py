@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.api import service as service_module
-from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.demo import bookkeeping
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import Running, serving

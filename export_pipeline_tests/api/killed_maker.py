@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from export_pipeline.api import makers
+from export_pipeline.api import inline_worker
 from export_pipeline.api.inline_messages import InlineRequest
 from export_pipeline.api.inline_work import InlineMaker
 from export_pipeline.jobs.inline import InlineExports
@@ -40,4 +40,4 @@ def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -
             FolderUpload._show = die_after(FolderUpload._show, number)  # type: ignore[method-assign]
         case "completed":
             InlineExports.completed = die_after(InlineExports.completed)  # type: ignore[method-assign]
-    InlineMaker(settings, makers.load_datasets(), folder).make(request)
+    InlineMaker(settings, inline_worker.load_datasets(), folder).make(request)

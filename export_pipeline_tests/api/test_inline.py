@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.api import inline_work, pool
+from export_pipeline.api import inline_pool, inline_work
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
 from export_pipeline.datasets import small_export
-from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.jobs import Status
 from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.settings import Settings
@@ -250,7 +250,7 @@ def test_a_larger_one_is_to_be_asked_for(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = service.client()
-    monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
+    monkeypatch.setattr(inline_pool.ExportPool, "run", _in_this_process)
     monkeypatch.setattr(small_export, "MAX_ROWS", 2)
     answer = get(service, "csv", client, scope=accounts[0], preset="financial")
     assert problem(answer) == (413, "too_large")
@@ -262,7 +262,7 @@ def test_a_larger_one_is_to_be_asked_for(
 def test_a_file_that_is_not_proven_is_never_sent(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.ExportPool, "run", _in_this_process)
+    monkeypatch.setattr(inline_pool.ExportPool, "run", _in_this_process)
     monkeypatch.setattr(small_export, "rows_agree", lambda *_: False)
     assert problem(get(service, "csv", scope=accounts[0])) == (500, "internal")
     assert os.listdir(service.app.state.pool.folder) == []
@@ -270,7 +270,7 @@ def test_a_file_that_is_not_proven_is_never_sent(
     assert service.ledger.find() == []
 
 
-def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
+def _in_this_process(self: inline_pool.ExportPool, request: InlineRequest) -> Any:
     maker = inline_work.InlineMaker(self._settings, load_datasets(), self.folder)
     try:
         return maker.make(request)
@@ -281,27 +281,27 @@ def _in_this_process(self: pool.ExportPool, request: InlineRequest) -> Any:
 def test_a_stuck_process_is_replaced(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(pool.PROCESSES):
+    for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
-    monkeypatch.setattr(pool, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(inline_pool, "DEADLINE_SECONDS", 1.0)
     for process in list(service.app.state.pool._started):
         os.kill(process, signal.SIGSTOP)
-    for _ in range(pool.PROCESSES):
+    for _ in range(inline_pool.PROCESSES):
         answer = get(service, "csv", scope=accounts[0])
         assert problem(answer) == (413, "too_large")
         assert answer.json()["request"]["scope"] == accounts[0]
-    monkeypatch.setattr(pool, "DEADLINE_SECONDS", 20.0)
+    monkeypatch.setattr(inline_pool, "DEADLINE_SECONDS", 20.0)
     assert get(service, "csv", scope=accounts[0]).status_code == 200
     assert os.listdir(service.app.state.pool.folder) == []
 
 
 def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, accounts: list[str]) -> None:
-    for _ in range(pool.PROCESSES):
+    for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
     for maker in list(service.app.state.pool._started.values()):
         os.kill(maker.pid, signal.SIGKILL)
         assert maker.connection.poll(5)  # it has ended
-    for _ in range(pool.PROCESSES):
+    for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 
 
@@ -314,7 +314,7 @@ def test_makers_start_again_after_their_parent_has_died(service: Running, accoun
     for maker in list(exports._started.values()):
         os.kill(maker.pid, signal.SIGKILL)
         assert maker.connection.poll(5)
-    for _ in range(pool.PROCESSES):
+    for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 
 
@@ -322,10 +322,10 @@ def test_each_failure_has_its_status(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(reason: Failure) -> None:
-        def run(self: pool.ExportPool, request: InlineRequest) -> Any:
+        def run(self: inline_pool.ExportPool, request: InlineRequest) -> Any:
             raise InlineError(reason, "It is so.")
 
-        monkeypatch.setattr(pool.ExportPool, "run", run)
+        monkeypatch.setattr(inline_pool.ExportPool, "run", run)
 
     expected = {
         Failure.TOO_LARGE: (413, "too_large"), Failure.SOURCE_UNAVAILABLE: (503, "unavailable"),
@@ -341,9 +341,9 @@ def test_each_failure_has_its_status(
 def test_too_many_at_once_are_told_to_come_again(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(inline_pool, "_WAIT_SECONDS", 0.1)
     assert get(service, "csv", scope=accounts[0]).status_code == 200
-    held = [service.app.state.pool._free.get() for _ in range(pool.PROCESSES)]
+    held = [service.app.state.pool._free.get() for _ in range(inline_pool.PROCESSES)]
     answer = get(service, "csv", scope=accounts[0])
     assert problem(answer) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
@@ -354,7 +354,7 @@ def test_too_many_at_once_are_told_to_come_again(
         threading.Thread(target=lambda: statuses.append(get(service, "csv", scope=accounts[0]).status_code))
         for _ in range(6)
     ]
-    monkeypatch.setattr(pool, "_WAIT_SECONDS", 20)
+    monkeypatch.setattr(inline_pool, "_WAIT_SECONDS", 20)
     begun = time.monotonic()
     for thread in threads:
         thread.start()
@@ -370,7 +370,7 @@ def test_fifty_at_once_are_made_or_told_to_come_again(service: Running, accounts
     with ThreadPoolExecutor(50) as threads:
         answers = list(threads.map(lambda _: get(service, "csv", client, scope=accounts[0]), range(50)))
     made = [answer for answer in answers if answer.status_code == 200]
-    assert len(made) >= pool.PROCESSES
+    assert len(made) >= inline_pool.PROCESSES
     for answer in answers:
         if answer.status_code != 200:
             assert problem(answer) == (503, "unavailable")
@@ -384,7 +384,7 @@ def test_fifty_at_once_are_made_or_told_to_come_again(service: Running, accounts
 def test_a_client_that_goes_away_holds_nothing(
     service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_WAIT_SECONDS", 60.0)  # on a slow machine too, each is made
+    monkeypatch.setattr(inline_pool, "_WAIT_SECONDS", 60.0)  # on a slow machine too, each is made
     assert get(service, "csv", scope=accounts[0]).status_code == 200
     host, port = service.url.removeprefix("http://").split(":")
     ask = f"GET /v1/datasets/records/export.csv?scope={accounts[0]} HTTP/1.1\r\nHost: {host}\r\n"

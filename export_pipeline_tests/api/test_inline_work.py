@@ -12,7 +12,7 @@ import pytest
 from export_pipeline.api import inline_work
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
 from export_pipeline.datasets import small_export
-from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload

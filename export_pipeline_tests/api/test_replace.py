@@ -28,7 +28,7 @@ import uvicorn
 from filelock import FileLock
 from moto.server import ThreadedMotoServer
 
-from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.delivery.webhooks.send import deliver_due
 from export_pipeline.intake.queue import take_in

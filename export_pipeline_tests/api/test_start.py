@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from export_pipeline.api import server
-from export_pipeline.api.pool import PROCESSES
-from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.api.inline_pool import PROCESSES
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.loading import DefsError
 from export_pipeline.jobs import migrate
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import serving

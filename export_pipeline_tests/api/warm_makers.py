@@ -4,8 +4,8 @@ import functools
 import gc
 
 import export_pipeline.api.inline_preload  # noqa: F401
-from export_pipeline.api import makers
+from export_pipeline.api import inline_worker
 
-makers.load_datasets = functools.cache(makers.load_datasets)
-makers.load_datasets()
+inline_worker.load_datasets = functools.cache(inline_worker.load_datasets)
+inline_worker.load_datasets()
 gc.freeze()

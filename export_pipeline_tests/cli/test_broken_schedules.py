@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.tables import schedules
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
 

@@ -19,8 +19,8 @@ from export_pipeline.formats.base import RenderError
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.health.findings import Finding
 from export_pipeline.jobs import Job, Ledger, Status
-from export_pipeline.jobs.keys import Key
-from export_pipeline.orchestration.daemon_health import DaemonCode
+from export_pipeline.jobs.api_keys import Key
+from export_pipeline.orchestration.dagster_health import DaemonCode
 from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.verify import Report

@@ -2,7 +2,7 @@
 
 import pytest
 
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.datasets.options import OptionError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from export_pipeline.components import catalogue
-from export_pipeline.components.catalogue import datasets
-from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.components import loading
+from export_pipeline.components.loading import datasets
+from export_pipeline.datasets.loading import DefsError
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.datasets.shaped import ShapedModel
 from export_pipeline_tests.commands import Command
@@ -49,7 +49,7 @@ def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a copy of one sample, which is read instead of all."""
     folder = tmp_path / "defs"
     shutil.copytree(TAKEOFF.parent, folder / "takeoff")
-    monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+    monkeypatch.setattr(loading, "defs_folder", lambda: folder)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_file_is_reported_in_one_line(defs: Path, right: str, wrong: str
     assert message in line
     assert place in line
     with pytest.raises(Exception) as dagsters:  # noqa: PT011
-        catalogue.definitions_of(catalogue.component_tree())
+        loading.definitions_of(loading.component_tree())
     assert place in f"{dagsters.value} {dagsters.value.__cause__}"
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from export_pipeline.core.windows import Window
-from export_pipeline.schedules.calendar import Schedule, due
+from export_pipeline.schedules.due_times import Schedule, due
 
 
 def _window(start: str, end: str, zone: str) -> Window:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.components import catalogue
-from export_pipeline.components.catalogue import datasets
-from export_pipeline.datasets.catalogue import DefsError
+from export_pipeline.components import loading
+from export_pipeline.components.loading import datasets
+from export_pipeline.datasets.loading import DefsError
 from export_pipeline.datasets.yaml_limits import YamlLimitError, check_size
 
 _LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -46,6 +46,6 @@ def test_a_file_beyond_the_limits_is_named(tmp_path: Path, text: str, message: s
 def test_every_command_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "defs" / "laughs").mkdir(parents=True)
     (tmp_path / "defs" / "laughs" / "defs.yaml").write_text(_LAUGHS)
-    monkeypatch.setattr(catalogue, "defs_folder", lambda: tmp_path / "defs")
+    monkeypatch.setattr(loading, "defs_folder", lambda: tmp_path / "defs")
     with pytest.raises(DefsError, match=r"laughs/defs.yaml:\d: it has more than 50,000 values"):
         datasets()

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 

@@ -15,7 +15,7 @@ from export_pipeline.delivery import queue
 from export_pipeline.delivery.enqueue import enqueue_mails
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 

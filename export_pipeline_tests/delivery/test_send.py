@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from export_pipeline.delivery import queue, send
 from export_pipeline.delivery.send import MailSettingsError
 from export_pipeline.jobs import EventKind, Job, LedgerError, LedgerUnavailableError
-from export_pipeline.jobs.links import open_link
+from export_pipeline.jobs.link_tokens import open_link
 from export_pipeline.store import open_store
 from export_pipeline_tests.delivery.exports import Exports, settings_of
 from export_pipeline_tests.delivery.mail_server import DROP, MailServer, mail_server

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.delivery.mail import Server, parse_smtp_url
+from export_pipeline.delivery.smtp import Server, parse_smtp_url
 from export_pipeline.settings import SettingsError, load_settings
 
 SECRET = "hunter2"

@@ -14,7 +14,7 @@ from export_pipeline.delivery.gathering import (
 )
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.schedules.cadences import newest_window
+from export_pipeline.schedules.cadence_requests import newest_window
 from export_pipeline.schedules.editing import create_schedule, delete_schedule
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.health.services import queue_findings
 from export_pipeline.intake import queue as intake
 from export_pipeline.intake.messages import MessageError, parse_message

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from export_pipeline.core.windows import Window
-from export_pipeline.schedules.calendar import Due, Schedule
+from export_pipeline.schedules.due_times import Due, Schedule
 
 DAY = timedelta(days=1)
 YEARS = {  # years in which the zone's clock was changed

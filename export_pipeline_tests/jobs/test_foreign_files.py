@@ -11,7 +11,7 @@ import pytest
 from export_pipeline.jobs import File, Ledger, Status, migrate, purge
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.purge import FindingKind
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline.store import Store, manifest_key, open_store, window_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.database import Database

@@ -14,7 +14,7 @@ from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 
 FEW, MANY = 200, 2_000
 DAY = "2026-11-29"

@@ -11,7 +11,7 @@ from alembic.config import Config
 from export_pipeline.jobs import Ledger, Status, migrate, migrations
 from export_pipeline.jobs.database import open_engine, transaction
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, LedgerError
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, insert
 

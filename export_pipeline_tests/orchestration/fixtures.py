@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import takeoff
 from export_pipeline.jobs import Ledger, migrate
-from export_pipeline.orchestration.runs import errors, retries
+from export_pipeline.orchestration.runs import errors, outages
 from export_pipeline.orchestration.sensors import queue as requests
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, Source
@@ -62,19 +62,19 @@ def source(sample: Source, tmp_path: Path) -> Source:
 def read_once() -> Iterator[None]:
     """The components of `defs/` depend on no setting but the time zone: read once for each."""
     from export_pipeline import definitions
-    from export_pipeline.components import catalogue
+    from export_pipeline.components import loading
 
     @functools.cache
     def tree(*_: object) -> dg.ComponentTree:
         return component_tree()
 
-    component_tree = catalogue.component_tree
+    component_tree = loading.component_tree
     with pytest.MonkeyPatch.context() as patch:
-        for module in (catalogue, definitions):
+        for module in (loading, definitions):
             patch.setattr(
                 module,
                 "component_tree",
-                lambda: tree(os.environ.get("EXPORT_TIMEZONE"), catalogue.defs_folder()),
+                lambda: tree(os.environ.get("EXPORT_TIMEZONE"), loading.defs_folder()),
             )
         yield
 
@@ -143,4 +143,4 @@ def patience(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> No
     """Runs wait for what is away as long as a test may take, and look often."""
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "60")
     monkeypatch.setattr(errors, "FIRST_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(retries, "FIRST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 0.5)

@@ -12,7 +12,7 @@ from export_pipeline.formats.csv import readback
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.links import open_link
+from export_pipeline.jobs.link_tokens import open_link
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, escape_markdown
 from export_pipeline.orchestration.launch_config import config_schema
 from export_pipeline.orchestration.lineage import application_key

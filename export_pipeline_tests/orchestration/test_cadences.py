@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 from dagster._core.scheduler import DagsterDaemonScheduler
 
-from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetComponent
+from export_pipeline.components.loading import datasets
 from export_pipeline.delivery import queue
 from export_pipeline.delivery.send import Counts, deliver_due
 from export_pipeline.jobs import Job, Ledger, Status
@@ -22,7 +22,7 @@ from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.partitions import MAX_MISSED_WINDOWS, ended_since
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.window_requests import window_requests_job
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment

@@ -95,7 +95,7 @@ def test_a_request_for_a_window_of_another_scope_is_one_for_its_own(
     deployment: Deployment, ledger: Ledger
 ) -> None:
     """By the very id that the other scope's window will have."""
-    from export_pipeline.schedules.cadences import CadenceWindow
+    from export_pipeline.schedules.cadence_requests import CadenceWindow
 
     mine, theirs = deployment.source.scopes
     id = CadenceWindow("takeoff", "daily", "2026-02-02", theirs).job_id("csv")

@@ -11,7 +11,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration import schedules
-from export_pipeline.orchestration.sensors import maintenance, queue, retention
+from export_pipeline.orchestration.sensors import maintenance, queue, run_retention
 from export_pipeline.redaction import remember_credentials
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -24,7 +24,7 @@ SENSORS = {
     "purge_sensor": (maintenance, "purge"),
     "delivery_sensor": (maintenance, "deliver_due"),
     "schedules_sensor": (maintenance, "datasets_due"),
-    "retention_sensor": (retention, "remove_old_runs"),
+    "retention_sensor": (run_retention, "remove_old_runs"),
     "takeoff_scopes_sensor": (schedules, "scope_changes"),
     "requests_sensor": (queue, "reconcile"),
 }

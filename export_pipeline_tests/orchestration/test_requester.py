@@ -7,7 +7,7 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components.loading import datasets
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, Ledger, Status

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Attempt, Ledger
 from export_pipeline.orchestration import scheduled_exports
 from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.fixtures import (  # noqa: F401
     database,

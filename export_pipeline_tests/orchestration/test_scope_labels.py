@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from export_pipeline.components import catalogue
+from export_pipeline.components import loading
 from export_pipeline.datasets.table import TableModel, table_dataset
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.partitions import add_scope
@@ -27,7 +27,7 @@ def persons(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (folder / "takeoff").mkdir(parents=True)
     text = TAKEOFF.read_text().replace("  formats:", "  scope_label: id\n  formats:")
     (folder / "takeoff" / "defs.yaml").write_text(text)
-    monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+    monkeypatch.setattr(loading, "defs_folder", lambda: folder)
     deployment.source.rows(f"UPDATE projects SET name = '{PERSON}'")
     return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
 

@@ -21,7 +21,7 @@ from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.links import open_link
+from export_pipeline.jobs.link_tokens import open_link
 from export_pipeline.jobs.purge import FileFinding, FindingKind, purge
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.file_metadata import download_link

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from export_pipeline.components import catalogue
-from export_pipeline.components.catalogue import datasets
+from export_pipeline.components import loading
+from export_pipeline.components.loading import datasets
 from export_pipeline.datasets.backfills import request_backfill
 from export_pipeline.defs import __path__ as defs_paths
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
@@ -45,7 +45,7 @@ def declare(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 "  formats:", f"  partition_windows_by_scope: {by_scope}\n  formats:"
             )
             (folder / "takeoff" / "defs.yaml").write_text(text)
-        monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+        monkeypatch.setattr(loading, "defs_folder", lambda: folder)
         return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
 
     return load

@@ -12,7 +12,7 @@ from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration.partitions import windows_partition
 from export_pipeline.schedules import backfill
 from export_pipeline.schedules.backfill import BackfillCounts, past_windows, request_past_windows
-from export_pipeline.schedules.cadences import CadenceWindow, insert_requests, request_windows
+from export_pipeline.schedules.cadence_requests import CadenceWindow, insert_requests, request_windows
 
 NOW = datetime(2026, 11, 11, 5, 30, tzinfo=UTC)
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.schedules.calendar import Schedule, due, next_run
-from export_pipeline.schedules.due import claim_due, run_now
+from export_pipeline.schedules.due_requests import claim_due, run_now
+from export_pipeline.schedules.due_times import Schedule, due, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.periods import period_of, window_of
 from export_pipeline_tests.jobs.clocks import Clock

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
 from export_pipeline.schedules.run_requests import ScheduledRequest
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, START, asked, insert
@@ -84,17 +84,17 @@ _PROGRAM = textwrap.dedent(
     """
     import sys, time
     from datetime import datetime
-    from export_pipeline.schedules import due as scheduled
+    from export_pipeline.schedules import due_requests
     from export_pipeline.jobs.database import open_engine
 
-    inserted = scheduled.request_run
+    inserted = due_requests.request_run
 
     def stop(*arguments):
         print(inserted(*arguments)[0].job_id, flush=True)
         time.sleep(600)
 
-    scheduled.request_run = stop
-    scheduled.claim_due(open_engine(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), 10)
+    due_requests.request_run = stop
+    due_requests.claim_due(open_engine(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), 10)
     """
 )
 

@@ -13,7 +13,7 @@ from export_pipeline.datasets.table import TableModel, table_dataset
 from export_pipeline.jobs import Ledger, RefusedError, Status, Viewer
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.orchestration.resources import SourceDatabase
-from export_pipeline.schedules.due import claim_due, datasets_due, run_now
+from export_pipeline.schedules.due_requests import claim_due, datasets_due, run_now
 from export_pipeline.schedules.editing import (
     create_schedule,
     delete_schedule,

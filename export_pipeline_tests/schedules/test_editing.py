@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs import OPERATOR, Ledger, Viewer
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import LedgerError, ScheduleError, UnknownScheduleError
-from export_pipeline.schedules.calendar import check_choice
-from export_pipeline.schedules.due import claim_due
+from export_pipeline.schedules.due_requests import claim_due
+from export_pipeline.schedules.due_times import check_choice
 from export_pipeline.schedules.editing import (
     create_schedule,
     delete_schedule,

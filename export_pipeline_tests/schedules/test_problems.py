@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, RefusedError, Status
-from export_pipeline.schedules.calendar import check_choice
-from export_pipeline.schedules.due import claim_due, datasets_due
+from export_pipeline.schedules.due_requests import claim_due, datasets_due
+from export_pipeline.schedules.due_times import check_choice
 from export_pipeline.schedules.editing import get_schedule, pause_schedule, resume_schedule
 from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline_tests.jobs.database import Database

@@ -18,8 +18,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.components.catalogue import datasets
 from export_pipeline.components.dataset import DatasetComponent
+from export_pipeline.components.loading import datasets
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline.jobs import Job, Ledger, LedgerUnavailableError
 from export_pipeline.orchestration.instance import prepare_home

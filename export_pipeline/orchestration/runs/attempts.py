@@ -21,7 +21,7 @@ from export_pipeline.jobs import (
     UnknownJobError,
 )
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.runs.retries import run_in_thread
+from export_pipeline.orchestration.runs.outages import run_in_thread
 
 JOB_TAG = "export_pipeline/job"
 """Prefix of the tag `PREFIX.format.id` for each job that a run serves. The tag's value is the attempt."""

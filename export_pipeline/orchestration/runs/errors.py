@@ -15,7 +15,7 @@ from export_pipeline.expressions.types import ComputeError
 from export_pipeline.formats.base import RenderError
 from export_pipeline.jobs import LedgerError
 from export_pipeline.orchestration.partitions import PartitionError
-from export_pipeline.orchestration.runs.retries import pause, wait_until_available
+from export_pipeline.orchestration.runs.outages import pause, wait_until_available
 from export_pipeline.orchestration.runs.staging import StagingError
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError

@@ -43,7 +43,7 @@ from export_pipeline.orchestration.file_metadata import content_tags, download_l
 from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope
 from export_pipeline.orchestration.runs.attempts import CODE_TAG, attempts_of
 from export_pipeline.orchestration.runs.heartbeat import cancellable, ensure_lease
-from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceUnavailableError

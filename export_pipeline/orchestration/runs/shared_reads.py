@@ -28,7 +28,7 @@ from export_pipeline.core.export_data import ExportData, Request, hash_spec
 from export_pipeline.core.tables import Table
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration.runs.attempts import attempts_of
-from export_pipeline.orchestration.runs.retries import retry_until_available
+from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.run_lock import lock_of, take_lock
 from export_pipeline.orchestration.runs.staging import (
     Definition,
@@ -39,7 +39,7 @@ from export_pipeline.orchestration.runs.staging import (
     write_whole,
 )
 from export_pipeline.redaction import summarize_error
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadence_requests import CadenceWindow
 from export_pipeline.sources.snapshot import SourceUnavailableError
 
 _NAMESPACE = uuid.UUID("5d5f2f0e-8a1c-4f0b-b1de-6a3f9f1c7d20")

@@ -29,7 +29,7 @@ from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.window_requests import repeat_lost_requests
 from export_pipeline.redaction import redacted_errors
-from export_pipeline.schedules.due import claim_due, datasets_due
+from export_pipeline.schedules.due_requests import claim_due, datasets_due
 from export_pipeline.settings import load_settings
 from export_pipeline.store import StoreError
 

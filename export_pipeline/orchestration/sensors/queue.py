@@ -31,7 +31,7 @@ from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.redaction import hide_in_error, redacted_errors
-from export_pipeline.schedules.cadences import CadenceWindow
+from export_pipeline.schedules.cadence_requests import CadenceWindow
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 _logger = logging.getLogger(__name__)

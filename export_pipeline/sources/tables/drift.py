@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from export_pipeline.core.columns import Kind
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.tables.catalogue import MissingError
+from export_pipeline.sources.tables.database_tables import MissingError
 from export_pipeline.sources.tables.relations import Relations
 from export_pipeline.tabular.filter_values import describe_filter
 from export_pipeline.tabular.spec import NestedSpec, TableSpec, TextSpec

@@ -14,7 +14,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.sources.casts import BYTE_ORDER, Query
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import Snapshot
-from export_pipeline.sources.tables.catalogue import Catalogue
+from export_pipeline.sources.tables.database_tables import Catalogue
 from export_pipeline.sources.tables.operands import Condition, Domain, can_store, make_operand
 from export_pipeline.tabular.spec import Scope
 

@@ -14,7 +14,7 @@ from export_pipeline.core.export_data import Request
 from export_pipeline.sources.casts import Query, order_by
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError
-from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable, suggest_name
+from export_pipeline.sources.tables.database_tables import Catalogue, LiveTable, suggest_name
 from export_pipeline.sources.tables.filters import build_condition, match_window
 from export_pipeline.sources.tables.lists import joined_text, nested_json
 from export_pipeline.sources.tables.lookup import match_scopes

@@ -16,8 +16,8 @@ from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
 from export_pipeline.sources.tables import drift, lookup
-from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
+from export_pipeline.sources.tables.database_tables import Catalogue, MissingError
 from export_pipeline.sources.tables.key_ranges import split_by_key
 from export_pipeline.sources.tables.previous_totals import read_previous_totals
 from export_pipeline.sources.tables.query import TableQuery

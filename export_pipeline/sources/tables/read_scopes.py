@@ -20,7 +20,7 @@ from export_pipeline.sources.casts import BYTE_ORDER, Query, order_by
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError, visible
 from export_pipeline.sources.tables import drift, lookup
-from export_pipeline.sources.tables.catalogue import Catalogue, MissingError
+from export_pipeline.sources.tables.database_tables import Catalogue, MissingError
 from export_pipeline.sources.tables.lookup import match_scopes
 from export_pipeline.sources.tables.operands import Condition
 from export_pipeline.sources.tables.query import Share, TableQuery

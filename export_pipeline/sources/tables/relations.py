@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from export_pipeline.sources.casts import MYSQL, order_by
 from export_pipeline.sources.database_types import Family, Stored
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline.sources.tables.catalogue import Catalogue, LiveTable
+from export_pipeline.sources.tables.database_tables import Catalogue, LiveTable
 from export_pipeline.sources.tables.operands import match_value
 from export_pipeline.sources.tables.type_order import TypeOrder
 from export_pipeline.tabular.spec import Relation, Value

@@ -17,7 +17,7 @@ from export_pipeline.orchestration.pooled_storage import PooledPostgresStorage
 
 
 def test_else_each_query_would_open_a_connection(postgres_url: str) -> None:
-    """runs/test_retention.py counts the connections."""
+    """sensors/test_run_retention.py counts the connections."""
     url = postgres_url
     assert not has_shared_connections(url)
     storages = [PooledPostgresStorage.from_config_value(None, {"postgres_url": url}) for _ in range(2)]

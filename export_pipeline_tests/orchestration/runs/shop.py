@@ -10,12 +10,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from export_pipeline.components import catalogue
+from export_pipeline.components import loading
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import reading
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
-from export_pipeline.schedules.due import run_now
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
+from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.editing import create_schedule
 from export_pipeline.sources.tables import read as table
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -63,7 +63,7 @@ def shop(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "defs"
     (folder / "orders").mkdir(parents=True)
     (folder / "orders" / "defs.yaml").write_text(ORDERS)
-    monkeypatch.setattr(catalogue, "defs_folder", lambda: folder)
+    monkeypatch.setattr(loading, "defs_folder", lambda: folder)
     return Deployment(deployment.source, deployment.folder, defs(), deployment.instance)
 
 

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration import daemon_health
+from export_pipeline.orchestration import dagster_health
 from export_pipeline.orchestration.dagster_compat.launchers import (
     CodeUnreachableError,
     WorkerStatus,
@@ -173,7 +173,7 @@ def test_a_run_is_taken_by_a_worker_that_has_its_code(deployment: CeleryDeployme
     assert system.ended(system.launch()) is dg.DagsterRunStatus.SUCCESS
     assert system.run(later).status is _STARTING
     assert status(deployment, later) is WorkerStatus.RUNNING
-    (finding,) = daemon_health._workers(system.instance)
+    (finding,) = dagster_health._workers(system.instance)
     assert finding[:2] == (
         "queue_unserved",
         "No Celery worker takes runs from the queue dagster-later; 1 run waits there.",
@@ -182,7 +182,7 @@ def test_a_run_is_taken_by_a_worker_that_has_its_code(deployment: CeleryDeployme
     folder.mkdir()
     command = [*worker_command(1), "--queues", "dagster-later"]
     with worker_running(command, folder):
-        assert list(daemon_health._workers(system.instance)) == []
+        assert list(dagster_health._workers(system.instance)) == []
         assert system.ended(later) is dg.DagsterRunStatus.SUCCESS
 
 
@@ -222,7 +222,7 @@ def test_a_broker_that_is_away_gives_runs_back_to_the_queue(
         with pytest.raises(CodeUnreachableError, match="broker is unavailable"):
             system.launch()
         assert status(deployment, waiting) is WorkerStatus.RUNNING  # nobody knows
-        assert [code for code, *_ in daemon_health._workers(system.instance)] == ["broker_unreachable"]
+        assert [code for code, *_ in dagster_health._workers(system.instance)] == ["broker_unreachable"]
         assert away.terminate(waiting)
     assert system.run(waiting).status is dg.DagsterRunStatus.CANCELED
 

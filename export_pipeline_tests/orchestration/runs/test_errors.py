@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from export_pipeline.demo import takeoff
 from export_pipeline.expressions.types import ComputeError
 from export_pipeline.jobs import Ledger, migrate
-from export_pipeline.orchestration.runs import errors, retries
+from export_pipeline.orchestration.runs import errors, outages
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline.store import StoreError, StoreUnavailableError
 from export_pipeline_tests.orchestration.deployment import SAMPLES, Deployment, failures, files, steps
@@ -111,13 +111,13 @@ def test_a_source_that_stays_away_is_given_up_after_some_waiting(deployment: Dep
 def test_a_source_that_comes_back_is_read(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     away = deployment.source.path.with_suffix(".away")
     deployment.source.path.rename(away)
-    ask = retries._check_source
+    ask = outages._check_source
 
     def comes_back() -> None:
         away.rename(deployment.source.path)
         ask()
 
-    monkeypatch.setattr(retries, "_check_source", comes_back)
+    monkeypatch.setattr(outages, "_check_source", comes_back)
     result = deployment.run()
     assert result.success
     assert retry_count(result) == 1

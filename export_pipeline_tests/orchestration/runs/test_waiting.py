@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
-from export_pipeline.orchestration.runs import retries
+from export_pipeline.orchestration.runs import outages
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import StoreUnavailableError
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
@@ -42,7 +42,7 @@ def test_a_run_that_waits_for_the_ledger_can_be_ended(
     monkeypatch.setenv("EXPORT_JOBS_URL", silent if away == "silent" else "postgresql://app@127.0.0.1:9/jobs")
     ended_at: list[float] = []
     begun = threading.Event()
-    once(monkeypatch, retries, "run_in_thread", begun.set)
+    once(monkeypatch, outages, "run_in_thread", begun.set)
 
     def end() -> None:
         begun.wait(240)
@@ -117,7 +117,7 @@ def test_a_job_canceled_while_its_run_waits_for_the_store(
         ledger.canceled(job.id, "somebody")
 
     warned = threading.Event()
-    once(monkeypatch, retries, "_check_store", warned.set)
+    once(monkeypatch, outages, "_check_store", warned.set)
     person = threading.Thread(target=cancel)
     person.start()
     result = deployment.run(tags=job_tags([job]))
@@ -139,9 +139,9 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
         raise LedgerUnavailableError("away")
 
     monkeypatch.setenv("EXPORT_OUTAGE_SECONDS", "600")
-    monkeypatch.setattr(retries, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr(outages, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     with pytest.raises(LedgerUnavailableError):
-        retries.retry_until_available(away, dg.get_dagster_logger())
+        outages.retry_until_available(away, dg.get_dagster_logger())
     most = [min(0.5 * 2**tries, 30) for tries in range(len(waits))]
     *but_last, _ = zip(waits, most, strict=True)
     assert all(longest / 2 <= wait <= longest for wait, longest in but_last)
@@ -152,9 +152,9 @@ def test_waits_grow_to_half_a_minute_and_stay_within_the_outage(monkeypatch: pyt
 def test_the_log_says_in_sentences_what_a_run_waits_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(outages, "time", SimpleNamespace(sleep=lambda seconds: None))
     for why in ("failed: Connection refused", "It is away."):
-        retries.pause(1.0, why, logging.getLogger("waits"))
+        outages.pause(1.0, why, logging.getLogger("waits"))
     assert [record.message for record in caplog.records] == [
         "failed: Connection refused. Waiting for it; the next try is in 1.0 s.",
         "It is away. Waiting for it; the next try is in 1.0 s.",
@@ -163,4 +163,4 @@ def test_the_log_says_in_sentences_what_a_run_waits_for(
 
 def test_errors_other_than_outages_are_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        retries.retry_until_available(lambda: 1 / 0, dg.get_dagster_logger())
+        outages.retry_until_available(lambda: 1 / 0, dg.get_dagster_logger())

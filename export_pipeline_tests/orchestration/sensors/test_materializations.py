@@ -12,7 +12,7 @@ import pytest
 
 from export_pipeline.api.inline_messages import InlineRequest
 from export_pipeline.api.inline_work import InlineMaker
-from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.datasets.scopes import scope_of_key
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.jobs.materializations import Materializations

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, LedgerError
-from export_pipeline.schedules import cadences
-from export_pipeline.schedules.cadences import CadenceWindow, request_windows
+from export_pipeline.schedules import cadence_requests
+from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline_tests.jobs.database import Database
 
 SCOPES = 2500
@@ -41,7 +41,7 @@ def test_many_scopes_are_asked_for_once_in_few_statements(
 def test_a_crash_leaves_whole_batches_and_a_repetition_does_the_rest(
     database: Database, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cadences, "_BATCH", 4)
+    monkeypatch.setattr(cadence_requests, "_BATCH", 4)
     windows = [CadenceWindow("records", "daily", "2026-11-01", f"s{number}") for number in range(10)]
     refused = CadenceWindow("records", "daily", "2026-11-01", "x" * 1_000_000)
     with pytest.raises(LedgerError):

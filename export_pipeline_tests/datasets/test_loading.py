@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.components.catalogue import datasets
-from export_pipeline.datasets.catalogue import DefsError, load_datasets
+from export_pipeline.components.loading import datasets
+from export_pipeline.datasets.loading import DefsError, load_datasets
 
 
 def test_datasets_read_without_dagster_are_those_that_dagster_reads() -> None:
@@ -20,7 +20,7 @@ def test_datasets_read_without_dagster_are_those_that_dagster_reads() -> None:
 @pytest.mark.slow
 def test_reading_them_imports_no_dagster() -> None:
     script = (
-        "import sys; from export_pipeline.datasets.catalogue import load_datasets; load_datasets();"
+        "import sys; from export_pipeline.datasets.loading import load_datasets; load_datasets();"
         "sys.exit(int(any(name.partition('.')[0] == 'dagster' for name in sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=240).returncode == 0

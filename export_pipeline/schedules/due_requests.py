@@ -19,7 +19,7 @@ from export_pipeline.jobs.database import explain_refusal, transaction
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.schedules.calendar import Due, due, due_now, next_run
+from export_pipeline.schedules.due_times import Due, due, due_now, next_run
 from export_pipeline.schedules.editing import get_schedule
 from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
 from export_pipeline.schedules.rows import ScheduledExport

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline.api import makers
-from export_pipeline.api.makers import Maker, MakerParent
-from export_pipeline.datasets.catalogue import load_datasets
+from export_pipeline.api import inline_worker
+from export_pipeline.api.inline_worker import Maker, MakerParent
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
 
@@ -58,7 +58,7 @@ def test_a_maker_that_hangs_in_the_kernel_holds_up_nobody(
         return real(pid, options)
 
     with monkeypatch.context() as patch:  # the parent has it from its fork
-        patch.setattr(makers.os, "waitpid", waitpid)
+        patch.setattr(inline_worker.os, "waitpid", waitpid)
         parent.fork(load_datasets())
     process = parent._process
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_a_parent_that_does_not_answer_is_replaced(
 ) -> None:
     parent.fork(load_datasets())
     maker, kept = (parent.start(str(tmp_path / "files")) for _ in range(2))
-    monkeypatch.setattr(makers, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(inline_worker, "_ANSWER_SECONDS", 0.5)
     first = parent._process
     os.kill(first.pid, signal.SIGSTOP)
     parent.end(maker)

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import Ledger, Status, Viewer
 from export_pipeline.jobs.errors import UnknownScheduleError
-from export_pipeline.schedules.calendar import GRACE, Due, Schedule
-from export_pipeline.schedules.due import claim_due, run_now
+from export_pipeline.schedules.due_requests import claim_due, run_now
+from export_pipeline.schedules.due_times import GRACE, Due, Schedule
 from export_pipeline.schedules.editing import get_schedule, list_schedules, resume_schedule
 from export_pipeline.schedules.periods import window_of
 from export_pipeline.schedules.rows import ScheduledExport

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
-from export_pipeline.api.makers import Maker, MakerParent
+from export_pipeline.api.inline_worker import Maker, MakerParent
 from export_pipeline.settings import Settings
 
 PROCESSES = 2

@@ -11,7 +11,7 @@ import pytest
 
 from export_pipeline.orchestration.dagster_compat.code_locations import as_runs_of
 from export_pipeline.orchestration.instance import prepare_home
-from export_pipeline.orchestration.sensors.retention import remove_old_runs
+from export_pipeline.orchestration.sensors.run_retention import remove_old_runs
 
 NOW = timedelta(0)
 OURS = {".dagster/repository": "__repository__@export_pipeline"}

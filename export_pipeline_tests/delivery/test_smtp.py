@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from export_pipeline.delivery import mail as mail_module
+from export_pipeline.delivery import smtp
 from export_pipeline.delivery.addresses import parse_address
-from export_pipeline.delivery.mail import (
+from export_pipeline.delivery.messages import add_recipient
+from export_pipeline.delivery.smtp import (
     AnswerLostError,
     Connection,
     RejectedError,
@@ -21,7 +22,6 @@ from export_pipeline.delivery.mail import (
     TemporaryError,
     parse_smtp_url,
 )
-from export_pipeline.delivery.messages import add_recipient
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 
 _ANN = parse_address("ann@example.org")
@@ -83,7 +83,7 @@ def test_a_mail_that_must_be_encrypted_is_never_sent_in_clear(
 ) -> None:
     with pytest.raises(ServerError, match="offers no STARTTLS, which EXPORT_SMTP_URL requires"):
         send(f"{server.url}?starttls=required")
-    monkeypatch.setattr(mail_module, "_LOCAL_HOSTS", ())
+    monkeypatch.setattr(smtp, "_LOCAL_HOSTS", ())
     with mail_server(password="secret") as other:
         with pytest.raises(ServerError, match="a password is not sent readable by all"):
             send(other.url)
@@ -145,7 +145,7 @@ def test_an_answer_that_does_not_come_is_not_taken_for_a_no(server: MailServer) 
         ("451 4.3.0 later", TemporaryError),
         ("421 4.3.2 going down", TemporaryError),
         ("550 5.7.1 spam", RejectedError),
-        ("552 5.3.4 too big", mail_module.TooLargeError),
+        ("552 5.3.4 too big", smtp.TooLargeError),
         ("354 what?", AnswerLostError),
     ],
 )

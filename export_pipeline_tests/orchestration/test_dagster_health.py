@@ -21,7 +21,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from export_pipeline.orchestration import daemon_health
+from export_pipeline.orchestration import dagster_health
 from export_pipeline.orchestration.instance import prepare_home
 
 
@@ -39,7 +39,7 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
     from dagster._daemon.types import DaemonHeartbeat
 
-    assert [finding[0] for finding in daemon_health.findings()] == ["daemon_not_running"]
+    assert [finding[0] for finding in dagster_health.findings()] == ["daemon_not_running"]
     with dg.DagsterInstance.get() as instance:
         required = instance.get_required_daemon_types()
 
@@ -49,13 +49,13 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
                 instance.add_daemon_heartbeat(DaemonHeartbeat(at, name, "d", None))
 
         beat(required, 3600)
-        (finding,) = daemon_health.findings()
+        (finding,) = dagster_health.findings()
         assert finding[0] == "daemon_not_running"
         assert finding[3] is not None
         beat(required, 1)
-        assert list(daemon_health.findings()) == []
+        assert list(dagster_health.findings()) == []
         beat(required[:1], 3600)
-        assert [finding[0] for finding in daemon_health.findings()] == ["daemon_silent"]
+        assert [finding[0] for finding in dagster_health.findings()] == ["daemon_silent"]
         beat(required, 1)
         origin = RemoteInstigatorOrigin(
             RemoteRepositoryOrigin(
@@ -67,7 +67,7 @@ def test_a_dagster_that_never_ran_and_one_that_runs(environment: dict[str, str])
             origin, InstigatorType.SENSOR, InstigatorStatus.STOPPED, SensorInstigatorData(min_interval=1)
         )
         instance.add_instigator_state(state)
-        (finding,) = daemon_health.findings()
+        (finding,) = dagster_health.findings()
         assert finding[:2] == ("sensor_off", "requests_sensor is off.")
 
 
@@ -75,7 +75,7 @@ def test_a_dagster_whose_database_is_down(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://u:hunter2@127.0.0.1:1/x")
-    (finding,) = daemon_health.findings()
+    (finding,) = dagster_health.findings()
     assert finding[0] == "dagster_unreachable"
     assert "hunter2" not in str(finding)
 
@@ -88,8 +88,8 @@ def test_a_broken_database_of_dagster_is_reported_without_its_statement(
         cause.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise sa.exc.DatabaseError("SELECT 1 FROM run_tags WHERE value = ?", ("Anna",), cause)
 
-    monkeypatch.setattr(daemon_health, "heartbeats", broken)
-    (finding,) = daemon_health.findings()
+    monkeypatch.setattr(dagster_health, "heartbeats", broken)
+    (finding,) = dagster_health.findings()
     assert "cannot be used: database disk image is malformed" in finding[1]
     assert "SELECT" not in finding[1]
     assert "Anna" not in finding[1]
@@ -113,7 +113,7 @@ def test_a_clock_that_was_set_back_is_a_finding(
 ) -> None:
     prepare_home()
     now = datetime.now(UTC)
-    monkeypatch.setattr(daemon_health, "_clocks", lambda: [now, now + timedelta(seconds=database_seconds)])
+    monkeypatch.setattr(dagster_health, "_clocks", lambda: [now, now + timedelta(seconds=database_seconds)])
     with dg.DagsterInstance.get() as instance:
         state = InstigatorState(_origin(), InstigatorType.SENSOR, InstigatorStatus.RUNNING, None)
         instance.add_instigator_state(state)
@@ -122,7 +122,7 @@ def test_a_clock_that_was_set_back_is_a_finding(
             now.timestamp() + tick_seconds, selector_id=state.selector_id,
         )  # fmt: skip
         instance.create_tick(tick)
-        findings = list(daemon_health._sensors(instance, daemon_runs=True))
+        findings = list(dagster_health._sensors(instance, daemon_runs=True))
     assert [finding[0] for finding in findings] == ([code] if code else [])
 
 

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NoReturn
 
-from export_pipeline.datasets.catalogue import load_datasets
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
 _ANSWER_SECONDS = 5.0

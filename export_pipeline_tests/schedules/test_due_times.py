@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.schedules.calendar import GRACE, MISFIRES, Schedule, due, next_run
+from export_pipeline.schedules.due_times import GRACE, MISFIRES, Schedule, due, next_run
 from export_pipeline_tests.jobs.clocks import DAY, YEARS, expected
 
 SCHEDULES = [

@@ -18,7 +18,7 @@ PAGE = Path(__file__).with_name("architecture.md")
 BEGIN, END = "<!-- house: drawn by docs/draw_house.py -->", "<!-- end of house -->"
 ROOMS = {
     "cli": ("cli",),
-    "health, metrics, verify": ("health", "metrics", "verify", "orchestration.daemon_health"),
+    "health, metrics, verify": ("health", "metrics", "verify", "orchestration.dagster_health"),
     "api": ("api",),
     "demo": ("demo",),
     "definitions": ("definitions",),
@@ -39,7 +39,7 @@ ROOMS = {
     "formats": ("formats",),
     "expressions": ("expressions",),
     "settings": ("settings", "setting_types", "project"),
-    "mail transport": ("delivery.mail", "delivery.addresses"),
+    "mail transport": ("delivery.smtp", "delivery.addresses"),
     "redaction, URLs, zones": (
         "database_faults", "database_url", "env_file", "redaction", "rights", "time_zones",
     ),

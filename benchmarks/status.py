@@ -24,8 +24,8 @@ import sqlalchemy as sa
 
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, File, Ledger, migrate
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.api_keys import create_key
+from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.services.postgres import postgres_server
 from export_pipeline_tests.services.process import free_ports

@@ -17,8 +17,8 @@ from export_pipeline.api.stores import configured_store
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.datasets.scopes import find_scope, read_recipients, read_scopes
-from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.jobs.api_keys import signing_secret
+from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import Source
 from export_pipeline.store import Store

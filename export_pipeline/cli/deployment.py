@@ -137,8 +137,8 @@ def _links_to(api_url: str) -> Iterator[None]:
 def _make_first_key(settings: Settings) -> None:
     """Make a key for the HTTP service of the sample deployment, and show it, if there is none yet."""
     from export_pipeline.cli.demo import is_sample
-    from export_pipeline.jobs.database import opened_engine
     from export_pipeline.jobs.api_keys import create_key, list_keys
+    from export_pipeline.jobs.database import opened_engine
     from export_pipeline.rights import RIGHTS
 
     if not is_sample(settings.jobs_url):

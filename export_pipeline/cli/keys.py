@@ -15,8 +15,8 @@ from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment
 from export_pipeline.cli.options import By, Json, caller
 from export_pipeline.cli.output import KeyWithToken, fields_of
-from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.api_keys import Key, create_key, list_keys, revoke_key, rotate_key
+from export_pipeline.jobs.database import opened_engine
 from export_pipeline.rights import RIGHTS
 from export_pipeline.settings import load_settings
 

@@ -17,8 +17,8 @@ import uvicorn
 from export_pipeline.api.app import build_app
 from export_pipeline.api.server import TimedProtocol
 from export_pipeline.jobs import Attempt, File, Job, Ledger
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.api_keys import create_key
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store
 from export_pipeline.store.keys import manifest_key, request_key

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from export_pipeline.api import changes, server
 from export_pipeline.jobs import migrate
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.api_keys import revoke_key
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving
 from export_pipeline_tests.api.test_exports import ask, problem

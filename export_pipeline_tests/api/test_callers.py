@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.api_keys import list_keys, revoke_key, rotate_key
+from export_pipeline.jobs.database import open_engine
 from export_pipeline_tests.api.service import WORKER, Running
 from export_pipeline_tests.api.test_exports import ask, problem
 

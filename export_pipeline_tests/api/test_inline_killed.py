@@ -19,9 +19,9 @@ import pytest
 
 from export_pipeline.api.inline_messages import InlineRequest
 from export_pipeline.jobs import Attempt, File, Ledger, Status
+from export_pipeline.jobs.api_keys import create_key
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.inline import is_inline_run
-from export_pipeline.jobs.api_keys import create_key
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings

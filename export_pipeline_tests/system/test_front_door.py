@@ -29,8 +29,8 @@ from standardwebhooks import WebhookVerificationError
 
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.jobs import Job
-from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.api_keys import create_key
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.webhook_receiver import Post, webhook_receiver
 from export_pipeline_tests.services.process import free_ports

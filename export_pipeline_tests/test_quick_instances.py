@@ -29,3 +29,18 @@ def test_a_write_waits_for_a_reader() -> None:
         stored = instance.get_run_by_id(run.run_id)
         assert stored is not None
         assert stored.tags["late"] == "yes"
+
+
+def test_a_run_of_one_asset_has_the_description_of_what_it_runs() -> None:
+    @dg.asset
+    def one() -> None: ...
+
+    @dg.asset
+    def other() -> None: ...
+
+    job = dg.Definitions([one, other]).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=[one.key])
+        described = instance.get_job_snapshot(str(result.dagster_run.job_snapshot_id))
+    assert result.success
+    assert [op.name for op in described.node_defs_snapshot.op_def_snaps] == ["one"]

@@ -20,6 +20,9 @@ from export_pipeline_tests.takeoff_data import Application
 
 OPTIONS = {"include_drawings": True, "include_details": True, "include_empty_conditions": True}
 
+one_database = pytest.mark.parametrize("hostile", ["sqlite"], indirect=True)
+"""For what a program says of a whole file: the other database's has no other kinds of texts in it."""
+
 
 @dataclass
 class Hostile:

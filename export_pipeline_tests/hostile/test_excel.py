@@ -21,7 +21,7 @@ from python_calamine import CalamineWorkbook
 from export_pipeline.formats.excel.options import ExcelOptions
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.formats.excel.books import recalculated, validation_errors
-from export_pipeline_tests.hostile.conftest import OPTIONS, Hostile
+from export_pipeline_tests.hostile.conftest import OPTIONS, Hostile, one_database
 from export_pipeline_tests.hostile.database import PROJECT
 from export_pipeline_tests.hostile.rules import clean, joined, review, totals
 from export_pipeline_tests.takeoff_data import rows
@@ -312,6 +312,7 @@ def test_codes_in_texts_stay_what_they_are(hostile: Hostile) -> None:
 
 
 @pytest.mark.slow
+@one_database
 def test_the_open_xml_sdk_finds_nothing_wrong(hostile: Hostile) -> None:
     assert validation_errors(hostile.file("excel")[0]) == []
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export_pipeline_tests.hostile.conftest import Hostile
+from export_pipeline_tests.hostile.conftest import Hostile, one_database
 from export_pipeline_tests.hostile.rules import clean, totals
 from export_pipeline_tests.hostile.shapes import points_of
 from export_pipeline_tests.takeoff.ost.importer import Job, load
@@ -57,6 +57,7 @@ def pieces_of(quantity: float) -> int:
 
 
 @pytest.mark.slow
+@one_database
 def test_xmllint_takes_it(hostile: Hostile) -> None:
     path, _ = hostile.file("ost")
     done = subprocess.run(

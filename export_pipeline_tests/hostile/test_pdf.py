@@ -15,7 +15,7 @@ import pytest
 from export_pipeline.formats.pdf.shaping import bidi_levels
 from export_pipeline_tests.formats.pdf.reading import check, poppler
 from export_pipeline_tests.formats.pdf.reading import rows as rows_of
-from export_pipeline_tests.hostile.conftest import Hostile
+from export_pipeline_tests.hostile.conftest import Hostile, one_database
 from export_pipeline_tests.hostile.rules import clean, joined, loses_digits, review, rounded, totals
 
 CONTROL = "control character printed as \N{REPLACEMENT CHARACTER}"
@@ -85,6 +85,7 @@ def test_every_measurement_is_the_database_s_or_counted(hostile: Hostile) -> Non
 
 
 @pytest.mark.slow
+@one_database
 def test_other_programs_open_it_and_find_the_words(hostile: Hostile, words: str) -> None:
     path, _ = hostile.file("pdf")
     check(path)
@@ -101,6 +102,7 @@ def test_other_programs_open_it_and_find_the_words(hostile: Hostile, words: str)
 
 
 @pytest.mark.slow
+@one_database
 def test_nothing_in_it_can_run(hostile: Hostile) -> None:
     """No name of an action, in the parsed objects and in the bytes outside of streams.
 

@@ -63,10 +63,10 @@ def pods(folder: Path, url: str) -> Iterator[Launching]:
 
 
 def test_each_run_makes_one_file(system: Launching) -> None:
-    runs = [system.launch() for _ in range(3)]
-    assert [system.ended(run) for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 3, system.messages(runs[0])
-    assert [system.files(run) for run in runs] == [1] * 3
-    assert len({system.worker(run) for run in runs}) == 3  # none has what another one left in memory
+    runs = [system.launch() for _ in range(2)]
+    assert [system.ended(run) for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 2, system.messages(runs[0])
+    assert [system.files(run) for run in runs] == [1] * 2
+    assert len({system.worker(run) for run in runs}) == 2  # none has what another one left in memory
     with Ledger(system.url) as ledger:
         assert all(lease_is_taken(ledger, run) for run in runs)
 

@@ -137,7 +137,7 @@ def literals(dialect: str, kind: str) -> st.SearchStrategy[str]:
         *(pytest.param("postgresql", kind, marks=pytest.mark.slow) for kind in TYPES["postgresql"]),
     ],
 )
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_odd_ids_are_read_together_as_alone(
     request: pytest.FixtureRequest, tmp_path: Path, dialect: str, kind: str, data: st.DataObject

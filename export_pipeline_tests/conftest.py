@@ -79,7 +79,7 @@ def _no_waiting_for_others(connection: Any, _: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are cores: many tests wait for processes that they have started."""
-    return max(2, (os.cpu_count() or 1) * 3 // 2)
+    return (os.cpu_count() or 1) * 2
 
 
 def pytest_collection_finish() -> None:

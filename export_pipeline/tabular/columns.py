@@ -23,6 +23,8 @@ _MINOR_DIGITS = 21
 _IDENTIFIER = re.compile(
     r"(^|_)(id|ids|year|no|nr|number|index|sequence|position|key|code|zip|version)$", re.IGNORECASE
 )
+_ISO_DURATIONS = frozenset({"json", "jsonl"})
+"""Formats that have durations as ISO 8601."""
 _FIXED_SCALE = 4
 """Decimals declared with at most this scale are printed with all of it, so that their points align."""
 
@@ -155,6 +157,8 @@ def _change(spec: ColumnSpec, presentation: Presentation) -> Callable[[pa.Array]
         return lambda cells: to_whole_units(cells, spec.minor_digits)
     if presentation.labels and spec.labels and spec.parsed.kind is Kind.ENUM:
         return lambda cells: apply_labels(cells, spec.labels)
+    if spec.parsed.is_duration and presentation.format in _ISO_DURATIONS:
+        return to_iso_durations
     return None
 
 
@@ -163,6 +167,20 @@ def to_whole_units(cells: pa.Array, digits: int) -> pa.Array:
     integers = cells.cast(pa.decimal128(19, 0))
     unit = pa.scalar(Decimal(1).scaleb(-digits), pa.decimal128(max(digits, 1), digits))
     return pc.multiply(integers, unit).cast(pa.decimal128(_MINOR_DIGITS, digits))
+
+
+def to_iso_durations(cells: pa.Array) -> pa.Array:
+    """Convert strings H:MM:SS to ISO 8601 with days, as Django writes them: 26:03:04 is P1DT02H03M04S.
+
+    Other strings are unchanged.
+    """
+    parts = pc.extract_regex(cells, r"^(?P<sign>-?)(?P<hours>\d{1,15}):(?P<minutes>\d\d):(?P<seconds>\d\d)$")
+    sign, hours, minutes, seconds = (pc.struct_field(parts, index) for index in range(4))
+    total = hours.cast(pa.int64())
+    days = pc.divide(total, 24)
+    rest = pc.utf8_lpad(pc.subtract(total, pc.multiply(days, 24)).cast(pa.string()), 2, "0")
+    pieces = (sign, "P", days.cast(pa.string()), "DT", rest, "H", minutes, "M", seconds, "S", "")
+    return pc.coalesce(pc.binary_join_element_wise(*pieces), cells)
 
 
 def apply_labels(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:

@@ -11,10 +11,11 @@ from export_pipeline.core.columns import Kind
 
 TYPES = (
     "text", "integer", "decimal(p,s)", "money", "money(p,s)", "percent", "float", "boolean", "date",
-    "timestamp", "json", "uuid", "enum", "url",
+    "timestamp", "duration", "json", "uuid", "enum", "url",
 )  # fmt: skip
 """The types that may be written; p is the precision, s the scale."""
 
+_DURATION = "duration"
 _WORD = re.compile(r"^([a-z]+)(?:\(\s*(\d+)\s*,\s*(\d+)\s*\))?$")
 
 
@@ -25,10 +26,12 @@ class ColumnType:
     Attributes:
         kind: The meaning of its cells.
         precision: (precision, scale) of a decimal or of money in whole units; None for others.
+        is_duration: True for texts H:MM:SS, which JSON has as ISO 8601.
     """
 
     kind: Kind
     precision: tuple[int, int] | None = None
+    is_duration: bool = False
 
     @property
     def minor(self) -> bool:
@@ -43,6 +46,8 @@ def parse_type(text: str) -> ColumnType:
     Raises:
         ValueError: There is no such type, or its precision or scale is invalid; the message lists the types.
     """
+    if text.strip().lower() == _DURATION:
+        return ColumnType(Kind.TEXT, is_duration=True)
     match = _WORD.match(text.strip().lower())
     if match is None or match[1] not in {one.value for one in Kind}:
         near = get_close_matches(text, TYPES, 1, 0.5)

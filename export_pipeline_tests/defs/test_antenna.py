@@ -61,6 +61,7 @@ def test_json_is_that_of_the_applications_interface(antenna: Sample) -> None:
     assert first["first_appearance_timestamp"] == "2026-06-20T22:00:00.000000"
     assert first["first_appearance_time"] == "22:00:00"
     assert first["duration_label"] == "1 hours 30 min"
+    assert first["duration"] == "P0DT01H30M15S"
     assert by_id[8]["duration_label"] == ""
     assert by_id[5]["first_appearance_time"] == "23:30:15.500000"
     assert first["detection_images"] == [f"https://media.example.org/detections/{n}.jpg" for n in (1, 2)]

@@ -13,7 +13,9 @@ import numpy as np
 from isal import isal_zlib
 
 PACKED = 1_000
-"""Objects in one compressed stream."""
+"""Most objects in one compressed stream."""
+_PACKED_BYTES = 64 << 10
+"""Size from which such a stream gets no more objects: who needs one of them decodes all."""
 _LEAF = 64
 """Most children of one node of the page tree."""
 
@@ -76,11 +78,15 @@ class PdfFile:
 
     def put_packed(self, first: int, bodies: Sequence[bytes]) -> None:
         """Write many small objects, whose numbers follow each other, in compressed streams."""
-        for start in range(0, len(bodies), PACKED):
-            some = bodies[start : start + PACKED]
-            edges = accumulate((len(body) + 1 for body in some[:-1]), initial=0)
-            head = b"".join(b"%d %d " % pair for pair in zip(count(first + start), edges, strict=False))
-            self.put_objects(first + start, len(some), head, b"\n".join(some))
+        start, size = 0, 0
+        for end, body in enumerate(bodies, 1):
+            size += len(body)
+            if end - start == PACKED or size >= _PACKED_BYTES or end == len(bodies):
+                some = bodies[start:end]
+                edges = accumulate((len(one) + 1 for one in some[:-1]), initial=0)
+                head = b"".join(b"%d %d " % pair for pair in zip(count(first + start), edges, strict=False))
+                self.put_objects(first + start, len(some), head, b"\n".join(some))
+                start, size = end, 0
 
     def put_objects(self, first: int, objects: int, head: bytes, bodies: bytes) -> None:
         """Write a compressed stream of objects whose numbers follow each other.

@@ -59,7 +59,7 @@ def has_sound_objects(file: PlainFile) -> bool:
 
 def _numbers(text: bytes) -> Ints | None:
     """Return the integers of a text; None if there is anything else."""
-    words = pc.split_pattern(pa.array([text.rstrip()], pa.binary()).view(pa.string()), " ").flatten()
+    words = pc.ascii_split_whitespace(pa.array([text.strip()], pa.binary()).view(pa.string())).flatten()
     try:
         return np.asarray(pc.cast(words, pa.int64()))
     except pa.ArrowInvalid:

@@ -191,24 +191,22 @@ def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
 def _content(
     columns: Sequence[SetColumn], heights: Ints, marked: bool, tagged: bool
 ) -> tuple[NDArray[np.uint8], Ints]:
-    cells = []
+    pieces: list[pa.Array | str] = ["/Row BMC\n" if marked else ""]
     last_x = np.zeros(heights.size, np.int64)
     last_count = np.ones(heights.size, np.int64)
     for column in columns:
-        made = _cells(column, last_x, last_count)
-        if tagged:
-            made = join(column.mark.decode(), made, "EMC\n")
-        cells.append(made)
+        cells = _cells(column, last_x, last_count)
+        pieces += [column.mark.decode(), *cells, "EMC\n"] if tagged else cells
         last_x = column.x[column.lines.first[1:] - 1]
         last_count = column.lines.counts
-    back = join(_numbers(-last_x), " ", _numbers((last_count - 1) * LEADING - heights), " Td\n")
-    rows = join("/Row BMC\n", *cells, "EMC ", back) if marked else join(*cells, back)
-    data, offsets = string_buffers(rows)
+    pieces += ["EMC " if marked else "", _numbers(-last_x), " "]
+    pieces += [_numbers((last_count - 1) * LEADING - heights), " Td\n"]
+    data, offsets = string_buffers(_join(pieces))
     return data, offsets
 
 
-def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:
-    """Return the content of a column's cells, each starting where the cell to its left ended."""
+def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> list[pa.Array | str]:
+    """Return the content of a column's cells in pieces, each starting where the cell to its left ended."""
     lines = column.lines
     dx = np.diff(column.x, prepend=0)
     dy = np.full(column.x.size, -LEADING, np.int64)
@@ -229,12 +227,23 @@ def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> pa.Array:
         which = np.ones(column.x.size, np.int64)
         which[heads] = 0
         opening = pa.array(column.opening, pa.string()).take(integers(which))
-    items = join(opening, _numbers(dx), " ", _numbers(dy), " Td<", glyphs, f">Tj{column.closing}\n")
+    pieces = [opening, _numbers(dx), " ", _numbers(dy), " Td<", glyphs, f">Tj{column.closing}\n"]
     if column.x.size == heads.size:
-        return items
-    _, offsets, data = items.buffers()
+        return pieces
+    _, offsets, data = _join(pieces).buffers()
     ends = np.frombuffer(offsets, np.int32)[lines.first].copy()
-    return pa.Array.from_buffers(pa.string(), heads.size, [None, pa.py_buffer(ends), data])
+    return [pa.Array.from_buffers(pa.string(), heads.size, [None, pa.py_buffer(ends), data])]
+
+
+def _join(pieces: Sequence[pa.Array | str]) -> pa.Array:
+    """Concatenate strings row by row; those that are the same in each row are joined first."""
+    merged: list[pa.Array | str] = []
+    for piece in pieces:
+        if merged and isinstance(piece, str) and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return join(*merged)
 
 
 def _numbers(values: Ints) -> pa.Array | str:

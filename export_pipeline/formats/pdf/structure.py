@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from xml.sax.saxutils import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf.objects import PACKED, PdfFile, text_string
-from export_pipeline.formats.pdf.row_elements import RowRun, object_streams
+from export_pipeline.formats.pdf.row_elements import (
+    RowRun,
+    cell_references,
+    object_streams,
+    row_references,
+)
 
 MAX_CELLS = 50_000
 """Cells of a document that is tagged unless asked otherwise: the tree costs some 20 bytes for each."""
-MARK = b"/TD<</MCID 00000>>BDC "
+MARK = b"/TD<</MCID ?0000>>BDC "
 """Begins a cell whose number on its page is not known yet; see `Structure.number_cells`."""
-LINK_MARK = b"/Link<</MCID 00000>>BDC "
+LINK_MARK = b"/Link<</MCID ?0000>>BDC "
 """The same for a cell that leads to another place."""
 ARTIFACT = b"/Artifact BMC "
-_BEFORE = len(b"<</MCID ")
-_DIGITS = 10 ** np.arange(4, -1, -1)
-"""Places of a number with five digits: the largest page has room for some 16,000 cells."""
+_DIGITS = 5
+"""Digits of a mark's number: the largest page has room for some 16,000 cells."""
 
 
 class Element:
@@ -127,31 +134,41 @@ class Structure:
             self.document.number,
             b" ".join(b"%d %d 0 R" % pair for pair in sorted(parents.items())),
         )
-        pdf.put_packed(root, [tree, *(_body(element, root) for element in elements)])
+        rows = row_references(runs)
+        pdf.put_packed(root, [tree, *(_body(element, root, rows) for element in elements)])
         for stream in object_streams(runs, PACKED):
             pdf.put_objects(stream.first, stream.objects, stream.head, stream.bodies)
         if pages:
-            bodies = [b"[%b]" % b"".join(map(_references, marks)) for _, marks in pages]
+            references = dict(zip(map(id, runs), cell_references(runs), strict=True))
+            bodies = [
+                b"[%b]"
+                % b"".join(
+                    references[id(marked)] if isinstance(marked, RowRun) else b" %d 0 R" % marked.number
+                    for marked in marks
+                )
+                for _, marks in pages
+            ]
             pdf.put_packed(parents[pages[0][0]], bodies)
         return b"/MarkInfo<</Marked true>>/StructTreeRoot %d 0 R" % root
 
 
 def _number(content: bytes, first: int, cells: int) -> bytes:
-    """Return content whose marks of cells have numbers from `first` on. Only these marks have two `<`."""
+    """Return content whose marks of cells have numbers from `first` on. Only these marks have a `?`."""
     data = np.frombuffer(content, np.uint8).copy()
-    opens = data == ord("<")
-    places = np.flatnonzero(opens[:-1] & opens[1:]) + _BEFORE
-    numbers = np.arange(first, first + cells)
-    data[places[:, None] + np.arange(_DIGITS.size)] = numbers[:, None] // _DIGITS % 10 + ord("0")
+    places = np.flatnonzero(data == ord("?"))
+    data[places[:, None] + np.arange(_DIGITS)] = _numerals()[first : first + cells]
     return data.tobytes()
 
 
-def _references(marked: Element | RowRun) -> bytes:
-    """Return the references from marks to elements."""
-    return marked.cell_references if isinstance(marked, RowRun) else b"%d 0 R " % marked.number
+@cache
+def _numerals() -> NDArray[np.uint8]:
+    """Return the digits of every mark's number."""
+    numbers = np.arange(10**_DIGITS)[:, None] // 10 ** np.arange(_DIGITS - 1, -1, -1) % 10
+    return (numbers + ord("0")).astype(np.uint8)
 
 
-def _body(element: Element, root: int) -> bytes:
+def _body(element: Element, root: int, rows: Iterator[bytes]) -> bytes:
+    """Return an element's dictionary; `rows` has the references to the rows of the next runs."""
     parent = element.parent.number if element.parent else root
     if len(element.marks) == 1 and not element.kids and element.object is None:  # nearly all elements
         page, number = element.marks[0]
@@ -161,7 +178,7 @@ def _body(element: Element, root: int) -> bytes:
     if element.object is not None:
         parts.append(b"<</Type/OBJR/Obj %d 0 R/Pg %d 0 R>>" % element.object)
     for kid in element.kids:
-        parts.append(kid.row_references if isinstance(kid, RowRun) else b"%d 0 R" % kid.number)
+        parts.append(next(rows) if isinstance(kid, RowRun) else b"%d 0 R" % kid.number)
     kids = b"/K[%b]" % b" ".join(parts) if parts else b""
     return b"<</S/%b/P %d 0 R%b%b>>" % (element.type, parent, kids, element.attributes)
 

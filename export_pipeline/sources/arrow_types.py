@@ -28,6 +28,7 @@ NO_TIME = "a time outside the years 1 to 9999, left empty"
 NO_NUMBER = "a number that its column cannot hold, left empty"
 NO_BOOLEAN = "neither true nor false, left empty"
 ROUNDED = "more digits than a float keeps, rounded"
+ROUNDED_DOUBLE = "a floating-point number, rounded to 15 digits"
 CUT = "more digits than microseconds, cut"
 
 # 0001-01-01 and 9999-12-31T23:59:59.999999 in microseconds; PostgreSQL's infinities are outside.

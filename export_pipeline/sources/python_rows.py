@@ -24,6 +24,7 @@ from export_pipeline.sources.arrow_types import (
     NO_TEXT,
     NO_TIME,
     ROUNDED,
+    ROUNDED_DOUBLE,
     Damaged,
     MisfitError,
     ignore,
@@ -52,6 +53,8 @@ def build_batch(
             damaged(reason, column.name, count)
         if pa.types.is_floating(made.type) and (rounded := sum(map(loses_digits, _inexact(cells)))):
             damaged(ROUNDED, column.name, rounded)
+        if pa.types.is_decimal(made.type) and (rounded := _rounded_doubles(cells, made)):
+            damaged(ROUNDED_DOUBLE, column.name, rounded)
         if pa.types.is_timestamp(made.type) and (cut := sum(map(_is_finer, cells))):
             damaged(CUT, column.name, cut)
         arrays.append(made)
@@ -61,6 +64,12 @@ def build_batch(
 def _inexact(cells: Sequence[Any]) -> Iterator[Any]:
     """Yield the cells that a conversion to double may round: integers, strings and decimals."""
     return (cell for cell in cells if isinstance(cell, int | str | Decimal))
+
+
+def _rounded_doubles(cells: Sequence[Any], made: pa.Array) -> int:
+    """Return the number of doubles of which `_exact` has kept only the digits that SQLite shows."""
+    longer = (i for i, cell in enumerate(cells) if isinstance(cell, float) and float(f"{cell:.15g}") != cell)
+    return sum(made[i].is_valid and float(made[i].as_py()) != cells[i] for i in longer)
 
 
 _FINER = re.compile(r"\.\d{6}\d*[1-9]")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.sources.arrow_types import CUT, NO_NUMBER, ROUNDED, to_kind
+from export_pipeline.sources.arrow_types import CUT, NO_NUMBER, ROUNDED, ROUNDED_DOUBLE, to_kind
 from export_pipeline.sources.python_rows import build_batch
 
 
@@ -38,6 +38,15 @@ def test_numbers_that_a_float_rounds_are_counted() -> None:
     numbers, counts = read(cells, Kind.FLOAT)
     assert numbers[:7] == [float(2**53), 0.12345678901234568, None, 1.5, None, float(2**53), 0.1]
     assert counts == {ROUNDED: 2, NO_NUMBER: 1}
+
+
+def test_doubles_of_sqlite_that_a_decimal_rounds_are_counted() -> None:
+    """As SQLite shows them, with 15 digits, unless the column has places for all."""
+    cells = [0.1 + 0.2, 17.247563800000002, 1.5, 0.1, 123456789012345.67, 3, "0.30000", None]
+    numbers, counts = read(cells, Kind.DECIMAL)
+    shown = ["0.3", "17.2475638", "1.5", "0.1", "123456789012345.67", "3", "0.3", None]
+    assert numbers == [text and Decimal(text) for text in shown]
+    assert counts == {ROUNDED_DOUBLE: 2}
 
 
 @pytest.mark.parametrize(

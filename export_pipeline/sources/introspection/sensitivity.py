@@ -47,13 +47,13 @@ _TERMS = _terms(
     httpauth basicauth authdata authconfig pem pfx pkcs keystore clientcert ccnumber ccnum ccno
     cardnumber cardno cardnum cvv cvc csc cvn kreditkarte kreditkartennummer cartebancaire
     tarjetacredito securityanswer securityquestion mnemonic seedphrase recoveryphrase dsn
-    connectionstring connectionuri databaseurl dburl webhookurl snmpcommunity
+    connectionstring connectionuri databaseurl dburl webhookurl snmpcommunity developerkey devkey nonce
     """
 )
 _LAST_TERMS = frozenset(
     ("pass", "salt", "pepper", "auth", "pw", "crypt", "cipher", "cred", "creds", "clave", "sid")
 )
-_WHOLE_TERMS = frozenset(("session", "pan"))
+_WHOLE_TERMS = frozenset(("session", "pan", "ha"))  # "ha1" of HTTP digest
 _NUMBER_TERMS = _terms(
     """
     pin pincode puk otp totp cvv cvc csc cvn passcode password passwort accesscode securitycode
@@ -103,7 +103,10 @@ _PERSONAL_TERMS = _terms(
     userip ipaddr ipaddress ipv remoteaddr remoteaddress xforwardedfor useragent mac macaddress macaddr
     deviceid imei imsi idfa advertisingid geolocation geoip fingerprint diagnosis allergies bloodtype
     bloodgroup disability medicalrecord healthinsurance salary wage income gehalt emergencycontact
-    nextofkin spouse signature avatar race ethnoracial ssno socsecno
+    nextofkin spouse signature avatar race ethnoracial ssno socsecno loginid contactinfo contactnumber
+    contactno homeno demographics resume cv curriculumvitae taxidentification taxidentificationnumber
+    licensenumber licenseno licencenumber licenceno sinnumber sinno sinnum routingnum routingno
+    useridentity usermetadata identitydata userinfo smoker militaryservice byname
     """
 )
 _BIRTHS = frozenset(
@@ -116,7 +119,9 @@ _PERSONAL_NUMBERS = _terms(
     """
     phone phonenumber telephone tel telno mobile mobilenumber cell cellphone fax msisdn birthyear
     yearofbirth ssn socialsecuritynumber nationalid taxid taxnumber taxno ip ipaddr ipaddress imei
-    imsi zip zipcode postcode postalcode plz idnumber accountnumber accountno salary wage income gehalt
+    imsi zip zipcode postcode postalcode plz idnumber accountnumber accountno salary wage income gehalt gender
+    nationality maritalstatus religion ethnicity race smoker contactnumber contactno licensenumber licenseno
+    taxidentificationnumber sinnumber sinno sinnum routingnumber routingnum routingno
     """
 )
 _PEOPLE = _terms(
@@ -125,8 +130,10 @@ _PEOPLE = _terms(
     patients person persons people author authors lead leads subscriber subscribers student students
     teacher teachers guest guests passenger passengers applicant applicants donor donors staff
     verifier verifiers owner owners holder emp recipient recipients sender buyer tenant tenants guardian
+    candidate candidates dependent dependents reviewer reviewers editor editors approver assignee interviewer
     """
 )
+_OF_PEOPLE = frozenset(("name", "photo", "picture", "portrait"))
 _NO_SECRET = ("boolean", "date", "timestamp")
 _NUMBERS = ("integer", "decimal", "float", "money", "percent")
 _LETTERS = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"})
@@ -183,11 +190,13 @@ def is_personal(name: str, kind: str = "text", table: str = "") -> bool:
     whole = "".join(words)
     if whole in _PERSONAL_WHOLE_TERMS:
         return True
-    return words[-1:] == ["name"] and len(words) < 3 and _is_of_people(words, table)
+    if bare_table(table).lower().endswith(("address", "addresses")) and words[:1] == ["line"]:
+        return True
+    return bool(_OF_PEOPLE.intersection(words[-1:])) and len(words) < 3 and _is_of_people(words, table)
 
 
 def _is_of_people(words: list[str], table: str) -> bool:
-    """Return whether a name is a person's name: `users.name`, `contact_name`, `verifierName`."""
+    """Return whether a name or picture is that of a person: `users.name`, `contact_name`, `verifierName`."""
     before = words[:-1] or _words(bare_table(table))[-1:]
     return bool(_PEOPLE.intersection(before)) or words in (["display", "name"], ["user", "name"])
 

@@ -67,7 +67,7 @@ def render_yaml(
             "write its defs.yaml by hand."
         )
     parts = [
-        _head(dataset, table),
+        _head(dataset, table, plan),
         _source(table, plan, deleted),
         _scope(plan),
         _window(plan),
@@ -117,15 +117,19 @@ def _plan(table: TableFacts, types: Mapping[str, Typed]) -> _Plan:
     return plan
 
 
-def _head(dataset: str, table: TableFacts) -> list[str]:
+def _head(dataset: str, table: TableFacts, plan: _Plan) -> list[str]:
     description = table.comment or f"All rows of {table.name}."
+    general = [format.name for format in FORMATS.values() if format.is_general]
+    settings = [column.settings for column in plan.columns if not column.settings.get("hidden")]
+    shown = {name for column in settings for name in column.get("formats", general)}
+    formats = [name for name in general if plan.labels or name in shown]
     return [
         "type: export_pipeline.TableExport",
         "",
         "attributes:",
         f"  dataset: {_scalar(dataset)}",
         f"  description: {_scalar(description)}",
-        f"  formats: {_flow([format.name for format in FORMATS.values() if format.is_general])}",
+        f"  formats: {_flow(formats)}",
         '  # owners: ["team:reports"]',
         "",
     ]

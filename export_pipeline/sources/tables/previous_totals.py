@@ -12,7 +12,7 @@ from export_pipeline.core.export_data import Request
 from export_pipeline.core.tables import Table
 from export_pipeline.expressions.operators import BY_ZERO
 from export_pipeline.expressions.types import ComputeError
-from export_pipeline.sources.arrow_types import ROUNDED
+from export_pipeline.sources.arrow_types import ROUNDED, ROUNDED_DOUBLE
 from export_pipeline.sources.snapshot import Snapshot, SourceError, SourceUnavailableError
 from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.totals import count_and_totals
@@ -22,7 +22,7 @@ from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import sum_columns
 
-_HARMLESS = frozenset({ROUNDED, BY_ZERO})
+_HARMLESS = frozenset({ROUNDED, ROUNDED_DOUBLE, BY_ZERO})
 """Changes of cells that make no sum wrong: all digits of a float are kept, and a division by zero is null."""
 
 

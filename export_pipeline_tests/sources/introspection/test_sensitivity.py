@@ -159,6 +159,44 @@ APPLICATIONS = {
         ir_mail_server text: smtp_host smtp_user !smtp_pass
         res_partner_bank text: @acc_number
     """,
+    "orangehrm dbscript.sql": """
+        hs_hr_employee text: @emp_lastname @emp_ssn_num @emp_sin_num @emp_military_service emp_status job_title_code
+        hs_hr_employee integer: @emp_gender @emp_smoker emp_status work_station
+        hs_hr_emp_attachment text: eattach_desc @attached_by_name
+        hs_hr_emp_directdebit integer: @dd_routing_num dd_seqno
+        ohrm_emp_license text: @license_no
+        ohrm_job_candidate text: @first_name @contact_number @cv_text_version keywords comment
+        ohrm_auth_provider_extra_details text: provider_type !client_secret !developer_key
+        ohrm_openid_user_identity text: @user_identity
+    """,
+    "adventureworks instawdb.sql": """
+        humanresources.employee text: @LoginID @NationalIDNumber JobTitle
+        person.person text: @FirstName @AdditionalContactInfo @Demographics PersonType
+        humanresources.jobcandidate text: @Resume
+        production.productphoto text: ThumbNailPhoto LargePhotoFileName
+        sales.creditcard text: !CardNumber CardType
+    """,
+    "northwind create.sql": """
+        Employees text: @LastName @Photo PhotoPath Notes TitleOfCourtesy
+        Categories text: CategoryName Picture
+    """,
+    "lago db/structure.sql": """
+        billing_entities text: @legal_name @tax_identification_number document_locale
+        customers text: @firstname currency
+        api_keys text: !value
+    """,
+    "maybe db/schema.rb": """
+        addresses text: @line1 @line2 county locality
+        orders text: line_item line_number
+    """,
+    "supabase auth migrations": """
+        auth.users json: raw_app_meta_data @raw_user_meta_data
+        auth.identities json: @identity_data
+        auth.oauth_authorizations text: !nonce redirect_uri
+    """,
+    "musicbrainz CreateTables.sql": """
+        editor text: @name !ha1 @email @bio website
+    """,
     "in other languages": """
         benutzer text: @vorname @nachname !passwort !kennwort @strasse @straße @geburtsort @telefonnummer !Passwort
         utilisateurs text: @prénom !mot_de_passe !motDePasse @téléphone @code_postal @courriel

@@ -133,6 +133,9 @@ def test_bytes_of_postgres_are_in_excel_only_where_they_are_asked_for(
     heads = {name: head_of(tmp_path / "made" / f"export.{name}") for name in ("csv", "xlsx")}
     assert heads == {"csv": ["Id", "Photo", "Small", "Many"], "xlsx": ["Id"]}
 
+    execute(postgres_url, "CREATE TABLE blobs (data bytea); INSERT INTO blobs VALUES ('\\x00ff');")
+    assert attributes(postgres_url, "blobs")["formats"] == ["csv", "json", "jsonl", "parquet"]
+
     named = public.export(
         postgres_url, "photos", tmp_path / "named", ["excel", "pdf"], columns=["id", "photo"]
     )

@@ -1,7 +1,7 @@
 """Celery workers on three machines: whatever dies, each request is completed by another one, soon and once.
 
 `EXPORT_TEST_REQUESTS=500 EXPORT_TEST_KILLS=40 pytest -s export_pipeline_tests/system/test_on_machines.py -k killed`
-prints the table of docs/scale.md.
+prints the table of docs/many-machines.md.
 """
 
 from __future__ import annotations

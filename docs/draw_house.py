@@ -28,7 +28,7 @@ ROOMS = {
     "datasets": ("datasets",),
     "delivery": ("delivery",),
     "schedules": ("schedules",),
-    "jobs": ("jobs",),
+    "jobs": ("jobs", "configured_store"),
     "store": ("store",),
     "takeoff.source": ("takeoff.source", "takeoff.source_tables"),
     "sources.introspection": ("sources.introspection",),

@@ -7,10 +7,10 @@ from export_pipeline.orchestration.backfill_job import backfill_scope_job
 from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import (
+    ExportStore,
     executor_of,
     ledger_resource,
     source_resource,
-    store_resource,
     store_resources,
 )
 from export_pipeline.orchestration.runs.shared_staging import shared_staging
@@ -71,7 +71,7 @@ def defs() -> dg.Definitions:
                     settings.staging_folder, ledger, datasets, shared_staging(settings)
                 ),
                 "export_store": ExportStoreIOManager(
-                    ledger, settings.api_url, store_resource(settings), settings.staging_folder
+                    ledger, settings.api_url, ExportStore(settings), settings.staging_folder
                 ),
             },
             executor=executor_of(settings),

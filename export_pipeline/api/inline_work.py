@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
-from export_pipeline.api.stores import configured_store
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
 from export_pipeline.datasets.small_export import (
@@ -54,7 +54,7 @@ class InlineMaker:
 
     @cached_property
     def _store(self) -> Store:
-        return configured_store(self._settings)
+        return open_configured_store(self._settings)
 
     @cached_property
     def _deployment(self) -> str:

@@ -20,7 +20,7 @@ from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 15.0
 """Time for which the parent of makers may take to answer; then it is replaced."""
 _START_SECONDS = 60.0
 """The same for one that has just been started anew, and imports everything first."""

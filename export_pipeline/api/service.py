@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi import Request
 
 from export_pipeline.api.batches import JobReader
-from export_pipeline.api.stores import configured_store
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.datasets.scopes import find_scope, read_recipients, read_scopes
@@ -117,7 +117,7 @@ class Service:
     @cached_property
     def store(self) -> Store:
         """The store of export files."""
-        return configured_store(self.settings)
+        return open_configured_store(self.settings)
 
     @cached_property
     def cursor_secret(self) -> bytes:

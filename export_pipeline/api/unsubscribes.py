@@ -1,4 +1,4 @@
-"""The page on which a recipient ends the mails of a schedule or cadence, without a login."""
+"""The page on which a recipient unsubscribes from the mails of a schedule or cadence, without a login."""
 
 from __future__ import annotations
 

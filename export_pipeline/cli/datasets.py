@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from export_pipeline.components.dataset import DatasetComponent
     from export_pipeline.datasets.dataset import Dataset
-    from export_pipeline.store import Store
 
 
 def load_definitions() -> dg.Definitions:
@@ -27,13 +26,6 @@ def load_definitions() -> dg.Definitions:
     from export_pipeline.definitions import defs
 
     return defs()
-
-
-def store_at(settings: Settings) -> Store:
-    """Open the store that the settings name."""
-    from export_pipeline.orchestration.resources import store_resource
-
-    return store_resource(settings).open()
 
 
 def checked_key(text: str) -> str:

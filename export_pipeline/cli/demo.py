@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 
 from export_pipeline.cli.console import UserError, print_error
-from export_pipeline.cli.datasets import scopes_of, store_at
+from export_pipeline.cli.datasets import scopes_of
 from export_pipeline.cli.jobs_view import print_lines
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff
 from export_pipeline.jobs import migrate
@@ -73,7 +74,7 @@ def run_demo(
     folder = database.parent.parent / "demo_files"
     for name in datasets:
         shutil.rmtree(folder / name, ignore_errors=True)
-    store = store_at(settings)
+    store = open_configured_store(settings)
     loaded = definitions()
     rows: list[dict[str, Any]] = []
     errors: list[str] = []

@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 
 from export_pipeline.cli.console import UserError, print_error, print_facts, print_json
-from export_pipeline.cli.datasets import checked_key, store_at
+from export_pipeline.cli.datasets import checked_key
 from export_pipeline.cli.jobs_view import moment, printable
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.cli.output import DownloadOutput, LinkOutput, fields_of
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.jobs import EventKind, Job, LedgerError, Status, Viewer
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
@@ -58,7 +59,8 @@ def link(
     settings = load_settings()
     seconds = expires or settings.link_ttl_seconds
     job = _job_with_file(settings, file, viewer_of(viewer_scope), caller(None), "link")
-    store, key, name = store_at(settings), checked_key(file) if job is None else job.file_key or "", None
+    store, name = open_configured_store(settings), None
+    key = checked_key(file) if job is None else job.file_key or ""
     if job is not None:
         seconds, name = min(seconds, _seconds_left(job)), job.file_name
     if manifest := _manifest_of_parts(store, key):
@@ -92,7 +94,7 @@ def download(
     """
     settings = load_settings()
     job = _job_with_file(settings, file, viewer_of(viewer_scope), caller(None), "download")
-    store, key = store_at(settings), checked_key(file) if job is None else job.file_key or ""
+    store, key = open_configured_store(settings), checked_key(file) if job is None else job.file_key or ""
     name = (job and job.file_name) or key.rpartition("/")[2]
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -134,7 +136,7 @@ def verify(
     settings = load_settings()
     if not Path(file).is_file():
         file = checked_key(_key_of(settings, file))
-    report = check(store_at(settings), file)
+    report = check(open_configured_store(settings), file)
     if as_json:
         print_json(report)
     else:

@@ -244,10 +244,10 @@ def delete(
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
         from export_pipeline.cli.purge import forget_now
+        from export_pipeline.configured_store import open_configured_store
         from export_pipeline.jobs.store_claim import delete_own
-        from export_pipeline.orchestration.resources import store_resource
 
-        remove = partial(delete_own, ledger, store_resource(settings).open())
+        remove = partial(delete_own, ledger, open_configured_store(settings))
         job = ledger.delete(job.id, remove, caller(by), viewer)
         if job.file_key is not None:
             forget_now(settings, ledger)
@@ -301,12 +301,12 @@ def _file(settings: Settings, job: Job) -> FileOutput | None:
     """Return a job's file, whether the store still has it, and the period and totals in its manifest."""
     if job.file_key is None:
         return None
-    from export_pipeline.orchestration.resources import store_resource
+    from export_pipeline.configured_store import open_configured_store
     from export_pipeline.store import StoreError
     from export_pipeline.store.manifest import read_manifest
     from export_pipeline.store.publish import is_whole
 
-    store = store_resource(settings).open()
+    store = open_configured_store(settings)
     there, note = None, "in the store"
     try:
         there = is_whole(store, job.file_key)

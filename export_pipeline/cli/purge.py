@@ -62,9 +62,9 @@ def purge(
 
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
+    from export_pipeline.configured_store import open_configured_store
     from export_pipeline.jobs.purge import FileFinding, FindingKind
     from export_pipeline.jobs.purge import purge as run_purge
-    from export_pipeline.orchestration.resources import store_resource
 
     settings = load_settings()
     findings: list[FileFinding] = []
@@ -84,7 +84,7 @@ def purge(
 
     try:
         with ledger_of(settings) as ledger:
-            store = store_resource(settings).open()
+            store = open_configured_store(settings)
             refused = False
             if not dry_run:
                 StoreClaim.sharing(ledger).claim(store, take=take_store)
@@ -240,11 +240,11 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
         prepare_home()
         import dagster as dg
 
-        from export_pipeline.orchestration.resources import store_resource
+        from export_pipeline.configured_store import open_configured_store
         from export_pipeline.orchestration.sensors.removals import forget_removed
 
         with dg.DagsterInstance.get() as instance:
-            forget_removed(ledger, store_resource(settings).open(), instance)
+            forget_removed(ledger, open_configured_store(settings), instance)
     except Exception as error:  # depends on Dagster's storage; the file itself is removed, as requested
         print_error(
             "Dagster's database cannot be reached, so its previews of removed files go with a later tick of "

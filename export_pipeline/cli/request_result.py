@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from export_pipeline.cli.console import print_error, print_json
-from export_pipeline.cli.datasets import store_at
 from export_pipeline.cli.jobs_view import printable
 from export_pipeline.cli.output import ExportOutput, RequestOutput
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.settings import Settings
@@ -74,7 +74,7 @@ def print_result(
     settings: Settings, exports: Sequence[ExportOutput], *, as_json: bool, log: Path | None = None
 ) -> None:
     """Print what became of a request. Differences between a file and the source are lines on stderr."""
-    store = store_at(settings).url
+    store = open_configured_store(settings).url
     if as_json:
         print_json(RequestOutput(store=store, log=str(log) if log else None, exports=exports))
         return

@@ -101,9 +101,9 @@ class Dataset:
         return self.shape.options(self.spec), FormatOptions
 
     def choices(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that make an export differ from the usual one of the dataset.
+        """Return the options that differ from the dataset's defaults and change the content of an export.
 
-        Options of formats do not, nor those that the model lists as `same_content`, such as the order.
+        Options of formats are left out, and those that the model lists as `same_content`, such as the order.
 
         Args:
             options: All options of the export, as JSON values.

@@ -61,7 +61,7 @@ def parse_address(text: object) -> Address:
     if not at or not _LOCAL.fullmatch(local) or len(local.encode()) > 64:
         several = "; write each of several as an entry of its own" if {",", ";"} & set(spec) else ""
         raise ValueError(f"is not a mail address such as ann@example.org{several}")
-    return Address(one_line(name, 100), local, parse_domain(domain))
+    return Address(header_text(name, 100), local, parse_domain(domain))
 
 
 def _parts(text: str) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def check_addresses(texts: Sequence[object]) -> None:
         try:
             parse_address(text)
         except ValueError as error:
-            shown = one_line(text, 80) if isinstance(text, str) else text
+            shown = header_text(text, 80) if isinstance(text, str) else text
             raise ValueError(f"{shown!r} {error}") from None
 
 
@@ -96,20 +96,20 @@ def parse_domain(text: str) -> str:
     """
     domain = text.strip().lower()
     if len(domain) > 253:
-        raise ValueError(f"has the impossible domain {one_line(text, 80)!r}")
+        raise ValueError(f"has the impossible domain {header_text(text, 80)!r}")
     if not domain.isascii():
         import idna
 
         try:
             domain = idna.encode(domain, uts46=True).decode()
         except idna.IDNAError:
-            raise ValueError(f"has the impossible domain {one_line(text, 80)!r}") from None
+            raise ValueError(f"has the impossible domain {header_text(text, 80)!r}") from None
     if len(domain) > 253 or not all(_LABEL.fullmatch(label) for label in domain.split(".")):
-        raise ValueError(f"has the impossible domain {one_line(text, 80)!r}")
+        raise ValueError(f"has the impossible domain {header_text(text, 80)!r}")
     return domain
 
 
-def one_line(text: str, length: int) -> str:
+def header_text(text: str, length: int) -> str:
     """Make a string safe for a header or log: line breaks and invisible characters become spaces; cut it."""
     seen = "".join(" " if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
     line = " ".join(seen.split())

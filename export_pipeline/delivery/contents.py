@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from export_pipeline.delivery.addresses import one_line
+from export_pipeline.delivery.addresses import header_text
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.errors import SCOPE_DELETED
-from export_pipeline.jobs.file_notes import file_notes, notes_of, rows_text
+from export_pipeline.jobs.file_notes import file_notes, notes_of, rows_text, size_text
 from export_pipeline.store import NotFoundError, Store, StoreError, manifest_key
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ def failure_contents(job: Job, formats: Sequence[str] = ()) -> Contents:
     facts += [("Code", job.error_code)] if job.error_code else []
     variables = {
         "title": title,
-        "error": one_line(job.error_message or "The reason is not known.", 2000),
+        "error": header_text(job.error_message or "The reason is not known.", 2000),
         "facts": _lines(facts),
         "job_id": job.id,
     }
-    return Contents("failure", one_line(f"Export failed: {title}", 150), variables)
+    return Contents("failure", header_text(f"Export failed: {title}", 150), variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def file_contents(
     period = (manifest.period if manifest else None) or _period(job)
     facts: list[tuple[str, str]] = []
     for file in files if not is_note else ():
-        facts += [("File", file.name), ("Size", _size(file.size))]
+        facts += [("File", file.name), ("Size", size_text(file.size))]
     facts += [("Scope", scope)] if (scope := _scope(job, manifest)) else []
     facts += [("Rows", rows_text(rows, total_rows) or "not known")]
     facts += [("Period", period)] if period else []
@@ -142,7 +142,7 @@ def file_contents(
     ends = [file.ends for file in links if file.ends]
     variables = {
         "title": title,
-        "period": one_line(period, 100) if period else None,
+        "period": header_text(period, 100) if period else None,
         "empty": rows == 0,
         "attached": [file.name for file in files if file.attachment],
         "links": [(file.name, file.link) for file in links],
@@ -151,12 +151,12 @@ def file_contents(
         "facts": _lines(facts),
         "job_id": job.id,
     }
-    short = one_line(filters, 70) if filters else None
+    short = header_text(filters, 70) if filters else None
     about = [text for text in (manifest.scope_name if manifest else None, period, short) if text]
     subject = title + (f" ({', '.join(about)})" if about else "")
     subject = f"{subject}: no rows" if rows == 0 else f"Export ready: {subject}"
     attachments = tuple(file.attachment for file in files if file.attachment)
-    return Contents("file", one_line(subject, 150), variables, attachments)
+    return Contents("file", header_text(subject, 150), variables, attachments)
 
 
 def _read_file(
@@ -264,7 +264,7 @@ def _file_name(job: Job) -> str:
 
 
 def _title(job: Job, manifest: Manifest | None) -> str:
-    return one_line((manifest.title if manifest else None) or job.file_name or job.dataset, 120)
+    return header_text((manifest.title if manifest else None) or job.file_name or job.dataset, 120)
 
 
 def _notes(job: Job, manifest: Manifest | None) -> list[str]:
@@ -273,7 +273,7 @@ def _notes(job: Job, manifest: Manifest | None) -> list[str]:
         variables = notes_of(job)
     else:
         variables = file_notes(manifest.rows, manifest.total_rows, manifest.warnings, manifest.changed)
-    notes = [one_line(text, 500) for text in variables]
+    notes = [header_text(text, 500) for text in variables]
     more = len(notes) - _WARNINGS
     return notes if more <= 0 else [*notes[:_WARNINGS], f"and {more} more"]
 
@@ -319,15 +319,8 @@ def _value(value: Any) -> str:
 
 
 def _lines(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(name, one_line(value, 300)) for name, value in facts]
+    return [(name, header_text(value, 300)) for name, value in facts]
 
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _size(size: int) -> str:
-    if size < 1000:
-        return f"{size} bytes"
-    power = min(3, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from export_pipeline.delivery.addresses import Address, one_line, parse_address
+from export_pipeline.delivery.addresses import Address, header_text, parse_address
 from export_pipeline.jobs import Job, Status
 from export_pipeline.schedules.cadence_requests import CadenceWindow
 
@@ -47,7 +47,7 @@ def recipients_of(job: Job, domains: Collection[str], empty: str) -> list[Recipi
         try:
             address = parse_address(text)
         except ValueError as error:
-            spec = one_line(str(text), _LENGTH)
+            spec = header_text(str(text), _LENGTH)
             recipients.setdefault(spec, Recipient(spec, "refused", f"{spec!r} {error}"))
             continue
         recipient = Recipient(address.spec)

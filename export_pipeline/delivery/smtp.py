@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from export_pipeline.delivery.addresses import Address, one_line
+from export_pipeline.delivery.addresses import Address, header_text
 from export_pipeline.redaction import RedactedError
 
 _COMMAND_SECONDS = 60.0
@@ -163,7 +163,7 @@ class Connection:
 
         Raises:
             ServerError: the connection failed, or the server accepts no mails from us.
-            TemporaryError, RefusedError: the mail was not delivered.
+            TemporaryError, RejectedError: the mail was not delivered.
             AnswerLostError: it is unknown whether the mail was delivered.
         """
         smtp = self._smtp or self._ready()
@@ -231,7 +231,7 @@ class Connection:
         self._check_reply(smtp.rcpt(recipient.spec), expected=250)
 
     def _check_reply(self, answer: tuple[int, bytes], *, expected: int) -> None:
-        """Raise TemporaryError or RefusedError, unless the reply has the expected code."""
+        """Raise TemporaryError or RejectedError, unless the reply has the expected code."""
         code, _ = answer
         if code == expected or (expected == 250 and code == 251):  # 251: will forward
             return
@@ -327,4 +327,4 @@ class Connection:
         text = f"{what[0]} {what[1].decode(errors='replace')}" if isinstance(what, tuple) else str(what)
         if self._server.password:
             text = text.replace(self._server.password, "…")
-        return one_line(text or type(what).__name__, 300)
+        return header_text(text or type(what).__name__, 300)

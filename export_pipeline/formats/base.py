@@ -23,6 +23,10 @@ class RenderError(Exception):
     """Raised when data cannot be written in a format. The message names the cell or limit and the remedy."""
 
 
+Changed = Counter[tuple[str, str]]
+"""Number of changed cells by reason and column."""
+
+
 @dataclass(slots=True)
 class Rendered:
     """The result of a renderer.
@@ -39,7 +43,7 @@ class Rendered:
 
     rows: int = 0
     left_out: int = 0
-    changed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    changed: Changed = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
 
 

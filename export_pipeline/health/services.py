@@ -49,13 +49,13 @@ def queue_findings(settings: Settings) -> Iterator[Finding]:
 
 def store_findings(settings: Settings) -> Iterator[Finding]:
     """Check that the store can write, read and delete files, and that it has free space."""
-    from export_pipeline.orchestration.resources import store_resource
+    from export_pipeline.configured_store import open_configured_store
     from export_pipeline.store import StoreError, StoreUnavailableError
     from export_pipeline.store.folder import FolderStore
 
     do = "Correct EXPORT_STORE_URL, the rights or the server; requests fail until then."
     try:
-        store = store_resource(settings).open()
+        store = open_configured_store(settings)
         limit = store.check()
     except StoreUnavailableError as error:
         # A folder without a marker waits for the ledger. `ledger_findings` reports that the ledger is down.

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.jobs import Ledger
-from export_pipeline.jobs.store_registry import LedgerStores
 from export_pipeline.settings import Settings, SettingsError
 from export_pipeline.sources.snapshot import Snapshot, Source, open_snapshot
-from export_pipeline.store import Store, open_store
+from export_pipeline.store import Store
 from export_pipeline.store.s3_client import ClientFactory
 
 
@@ -60,36 +60,16 @@ class ExportStore:
     """The store of export files: a folder or S3.
 
     Attributes:
-        url: A folder, file:///folder or s3://bucket/prefix.
-        ledger_url: SQLAlchemy URL of the ledger, which knows the folders that were used as stores.
-        clients: Makes the boto3 clients of S3; None makes them from the other attributes.
+        settings: Where it is, and how it is opened.
+        clients: Makes the boto3 clients of S3; None makes them from the settings.
     """
 
-    url: str
-    endpoint_url: str | None = None
-    public_endpoint_url: str | None = None
-    region: str | None = None
-    sse: str | None = None
-    sse_kms_key_id: str | None = None
-    checksums: bool = True
-    files_group: str | None = None
-    ledger_url: str | None = field(default=None, repr=False)
+    settings: Settings = field(repr=False)
     clients: ClientFactory | None = field(default=None, repr=False)
 
     def open(self) -> Store:
-        """Open the store. boto3 is imported only for S3."""
-        return open_store(
-            self.url,
-            endpoint_url=self.endpoint_url,
-            public_endpoint_url=self.public_endpoint_url,
-            region=self.region,
-            encryption=self.sse,
-            kms_key_id=self.sse_kms_key_id,
-            checksums=self.checksums,
-            group=self.files_group,
-            registry=LedgerStores(self.ledger_url) if self.ledger_url else None,
-            clients=self.clients,
-        )
+        """Open the store."""
+        return open_configured_store(self.settings, self.clients)
 
 
 @dataclass
@@ -130,21 +110,6 @@ def source_resource(settings: Settings) -> SourceDatabase:
     )
 
 
-def store_resource(settings: Settings) -> ExportStore:
-    """Return the store resource for the settings."""
-    return ExportStore(
-        url=settings.store_url,
-        endpoint_url=settings.s3_endpoint_url,
-        public_endpoint_url=settings.s3_public_endpoint_url,
-        region=settings.s3_region,
-        sse=settings.s3_sse,
-        sse_kms_key_id=settings.s3_sse_kms_key_id,
-        checksums=settings.s3_checksums == "required",
-        files_group=settings.files_group,
-        ledger_url=settings.jobs_url,
-    )
-
-
 def executor_of(settings: Settings) -> Any:
     """Return Dagster's executor of the steps of a run.
 
@@ -171,7 +136,7 @@ def store_resources(settings: Settings) -> dict[str, Any]:
 
     Both are closed to the launchpad: a run must not store its file on another server than the ledger says.
     """
-    store = store_resource(settings)
+    store = ExportStore(settings)
     if not settings.store_url.startswith("s3://"):
         return {"store": store}
     import dagster as dg  # a third of a second, which commands such as `link` and `verify` spare
@@ -181,7 +146,9 @@ def store_resources(settings: Settings) -> dict[str, Any]:
         from export_pipeline.orchestration.s3_resource import StoreS3Resource  # boto3 takes half a second
 
         return StoreS3Resource(
-            endpoint_url=store.endpoint_url, region_name=store.region, checksums=store.checksums
+            endpoint_url=settings.s3_endpoint_url,
+            region_name=settings.s3_region,
+            checksums=settings.s3_checksums == "required",
         )
 
     @dg.resource(config_schema={}, required_resource_keys={"s3"}, description="The store of export files.")

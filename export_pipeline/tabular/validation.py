@@ -87,7 +87,7 @@ class _Check:
     def _columns(self) -> Iterator[Problem]:
         guarded = {field_of(column): column.name for column in self.spec.columns if column.readers}
         for index, column in enumerate(self.spec.columns):
-            for field, message in (*self._origin(column), *_meaning(column), *_words(column)):
+            for field, message in (*self._origin(column), *_meaning(column), *_printable_texts(column)):
                 yield ("columns", index, *field), message
             if column.readers is not None and column.readers not in self.spec.readers:
                 yield ("columns", index, "readers"), describe_unknown_name(column.readers, self.spec.readers)
@@ -279,7 +279,7 @@ _ONLY_FOR: dict[str, frozenset[Kind]] = {
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\ud800-\udfff]")
 
 
-def _words(column: ColumnSpec) -> Iterator[Problem]:
+def _printable_texts(column: ColumnSpec) -> Iterator[Problem]:
     """Check strings that are written to files unchanged; strings from the database are cleaned instead."""
     texts = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
     places: list[tuple[Place, str]] = [((name,), text) for name, text in texts.items()]

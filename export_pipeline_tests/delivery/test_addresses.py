@@ -6,7 +6,7 @@ from export_pipeline.delivery.addresses import (
     MAX_RECIPIENTS,
     Address,
     check_addresses,
-    one_line,
+    header_text,
     parse_address,
     parse_domain,
 )
@@ -78,6 +78,6 @@ def test_errors_about_many_addresses_are_short() -> None:
     assert len(str(caught.value)) < 200
 
 
-def test_one_line_is_one_line() -> None:
-    assert one_line(" a\r\nb\u2028c\x00d\u202ee\ud800 ", 50) == "a b c d e"
-    assert one_line("x" * 20, 10) == "x" * 9 + "…"
+def test_header_text_is_one_line() -> None:
+    assert header_text(" a\r\nb\u2028c\x00d\u202ee\ud800 ", 50) == "a b c d e"
+    assert header_text("x" * 20, 10) == "x" * 9 + "…"

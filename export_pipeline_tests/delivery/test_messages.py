@@ -89,12 +89,12 @@ def test_data_in_a_mail_are_never_markup() -> None:
 def test_any_text_comes_through_and_none_makes_a_header(
     title: str, name: str, recipient: str, content: bytes
 ) -> None:
-    from export_pipeline.delivery.addresses import one_line
+    from export_pipeline.delivery.addresses import header_text
 
-    subject = one_line(f"Export ready: {title}", 150)
+    subject = header_text(f"Export ready: {title}", 150)
     attachment = Attachment(content, safe_file_name(name), "text/csv; charset=utf-8")
     whole = render_message(
-        Contents("file", subject, _SAID | {"title": one_line(title, 120)}, [attachment]), _SENDER
+        Contents("file", subject, _SAID | {"title": header_text(title, 120)}, [attachment]), _SENDER
     )
     to = parse_address(f"{recipient} <ann@example.org>")
     whole = add_recipient(whole, to, _ID)
@@ -110,7 +110,7 @@ def test_any_text_comes_through_and_none_makes_a_header(
     (attached,) = mail.iter_attachments()
     assert hashlib.sha256(attached.get_payload(decode=True)).digest() == hashlib.sha256(content).digest()  # type: ignore[arg-type]
     assert attached.get_filename() == safe_file_name(name)
-    assert one_line(title, 120) in text(mail) or not title.strip()
+    assert header_text(title, 120) in text(mail) or not title.strip()
 
 
 def test_the_size_of_an_attachment_is_known_beforehand() -> None:

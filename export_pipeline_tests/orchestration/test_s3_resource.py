@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from dagster_aws.s3 import S3Resource
 
-from export_pipeline.orchestration.resources import store_resource, store_resources
+from export_pipeline.orchestration.resources import ExportStore, store_resources
 from export_pipeline.orchestration.s3_resource import StoreS3Resource
 from export_pipeline.settings import load_settings
 from export_pipeline.verify import verify_file
@@ -33,7 +33,7 @@ def nowhere(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str
 
 def test_the_store_of_runs_has_the_clients_of_the_command_line(nowhere: str) -> None:
     settings = load_settings()
-    there = store_resource(settings).open()
+    there = ExportStore(settings).open()
     with dg.build_resources(store_resources(settings)) as resources:
         here = resources.store.open()
     for name in ("client", "_link_client"):
@@ -86,8 +86,8 @@ def test_a_run_stores_its_file_with_the_resource_that_replaces_s3(
         run_config=QUIET, raise_on_error=False,
     )  # fmt: skip
     assert result.success, failures(result)
-    store = store_resource(load_settings())
-    store = type(store)(bucket.url, clients=lambda _: s3.client()).open()
+    settings = load_settings().model_copy(update={"store_url": bucket.url})
+    store = ExportStore(settings, clients=lambda _: s3.client()).open()
     assert verify_file(store, files(result)["csv"]["key"]) == []
 
 

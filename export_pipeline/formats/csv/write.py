@@ -18,11 +18,10 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.core.sanitize import GUARDED, guard_formulas
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats import cells, times
-from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.base import Changed, Rendered
 from export_pipeline.formats.csv.dialect import BOM, Dialect
 from export_pipeline.formats.csv.options import CsvOptions
 
-Changed = Counter[tuple[str, str]]
 _TIMES = (Kind.DATE, Kind.TIMESTAMP)
 
 

@@ -16,13 +16,12 @@ from export_pipeline.core.columns import Column
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.formats import cells
-from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.formats.base import Changed, Rendered, RenderError
 from export_pipeline.formats.dwca.metadata import CORE_FILE, MEDIA_FILE, describe_data_set, describe_files
 from export_pipeline.formats.dwca.options import LICENSES, DwcaOptions
 from export_pipeline.formats.dwca.terms import MEDIA, OCCURRENCE, REQUIRED
 from export_pipeline.formats.excel.archive import Archive
 
-Changed = Counter[tuple[str, str]]
 _BREAKS = "[\t\r\n]+"
 _FLATTENED = "line break or tab became a blank"
 

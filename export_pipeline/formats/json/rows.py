@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.json_text import is_valid_json
 from export_pipeline.core.special_numbers import is_special
 from export_pipeline.formats import cells, times
+from export_pipeline.formats.base import Changed
 
 NO_NUMBER = "not a finite number, written as null"
 NO_JSON = "not valid JSON, written as a string"
 
-Changed = Counter[tuple[str, str]]
 _SHORT = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
 
 _BLANK = r"[ \t\r\n]*"

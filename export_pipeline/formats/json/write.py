@@ -19,9 +19,9 @@ from export_pipeline.core.buffers import data_of
 from export_pipeline.core.layout import Layout, NestedTable
 from export_pipeline.core.streams import map_concurrently
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.base import Rendered
+from export_pipeline.formats.base import Changed, Rendered
 from export_pipeline.formats.json.options import JsonOptions
-from export_pipeline.formats.json.rows import Changed, objects
+from export_pipeline.formats.json.rows import objects
 
 
 def render(layout: Layout, out: BinaryIO, options: JsonOptions) -> Rendered:

@@ -7,7 +7,6 @@ the file's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
@@ -20,10 +19,9 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.core.special_numbers import is_special, to_finite_decimals
 from export_pipeline.core.streams import prefetch
 from export_pipeline.core.tables import Table
-from export_pipeline.formats.base import Rendered, RenderError
+from export_pipeline.formats.base import Changed, Rendered, RenderError
 
 NO_NUMBER = "NaN or infinite, written as null"
-Changed = Counter[tuple[str, str]]
 _GROUP_BYTES = 24 << 20
 _GROUP_ROWS = 1 << 17
 _SAMPLED = 4096

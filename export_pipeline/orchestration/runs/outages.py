@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
+from export_pipeline.configured_store import open_configured_store
 from export_pipeline.core.messages import sentence
 from export_pipeline.jobs import LedgerUnavailableError
-from export_pipeline.orchestration.resources import source_resource, store_resource
+from export_pipeline.orchestration.resources import source_resource
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 from export_pipeline.store import StoreError, StoreUnavailableError
@@ -82,7 +83,7 @@ def _check_source() -> None:
 
 
 def _check_store() -> None:
-    store_resource(load_settings()).open().check()
+    open_configured_store(load_settings()).check()
 
 
 def run_in_thread(call: Callable[[], Answer]) -> Answer:

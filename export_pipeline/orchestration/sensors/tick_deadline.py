@@ -20,9 +20,9 @@ _LAST_ITEM_SECONDS = 5.0
 
 
 def tick_deadline() -> float:
-    """Return the time, on the clock of `time.monotonic`, after which a tick begins no item.
+    """Return the time, on the clock of `time.monotonic`, after which a tick starts no new item.
 
-    It is at most two thirds of the limit from now.
+    It is at most two thirds of Dagster's limit from now.
     """
     return time.monotonic() + min(_SECONDS, sensor_timeout_seconds() * 2 / 3)
 

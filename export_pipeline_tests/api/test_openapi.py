@@ -63,7 +63,7 @@ def test_no_input_makes_an_answer_that_is_not_documented(service: Running) -> No
     for result in schema.get_all_operations():
         operation = result.ok()
 
-        @settings(25)
+        @settings(15)
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
             case.call_and_validate(headers=headers, checks=CHECKS)

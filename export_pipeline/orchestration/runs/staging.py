@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from export_pipeline.core.streams import merge
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 
+_COLUMN = tuple(field.name for field in fields(Column))
 _FACTS = "export.json"
 COUNT = "exports"
 """Name of the file that marks what a step has staged as whole. It is written last."""
@@ -74,7 +75,7 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
             )
         tables[name] = {
             "rows": rows,
-            "columns": [asdict(column) for column in table.columns],
+            "columns": [{name: getattr(column, name) for name in _COLUMN} for column in table.columns],
             "files": [file.name for file in files],
         }
     facts = {

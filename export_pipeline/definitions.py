@@ -15,18 +15,14 @@ from export_pipeline.orchestration.resources import (
 )
 from export_pipeline.orchestration.runs.shared_staging import shared_staging
 from export_pipeline.orchestration.scheduled_exports import run_schedule_now_job, scheduled_exports_asset
-from export_pipeline.orchestration.sensors.maintenance import (
-    commands_sensor,
-    delivery_sensor,
-    housekeeping_sensor,
-    intake_sensor,
-    materializations_sensor,
-    purge_sensor,
-    schedules_sensor,
-    webhooks_sensor,
-)
+from export_pipeline.orchestration.sensors.commands import commands_sensor
+from export_pipeline.orchestration.sensors.deliveries import delivery_sensor, webhooks_sensor
+from export_pipeline.orchestration.sensors.intake import intake_sensor
+from export_pipeline.orchestration.sensors.materializations import materializations_sensor
+from export_pipeline.orchestration.sensors.purge import housekeeping_sensor, purge_sensor
 from export_pipeline.orchestration.sensors.queue import requests_sensor
 from export_pipeline.orchestration.sensors.run_retention import retention_sensor
+from export_pipeline.orchestration.sensors.schedules import schedules_sensor
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import keep_files_private

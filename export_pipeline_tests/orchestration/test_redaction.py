@@ -11,7 +11,8 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration import schedules
-from export_pipeline.orchestration.sensors import maintenance, queue, run_retention
+from export_pipeline.orchestration.sensors import deliveries, purge, queue, run_retention
+from export_pipeline.orchestration.sensors import schedules as due_schedules
 from export_pipeline.redaction import remember_credentials
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -20,10 +21,10 @@ from export_pipeline_tests.orchestration.requesting import insert, tick
 PASSWORD = "S3NTINEL"
 SAID = f"could not log in with {PASSWORD}, at postgresql://ann:{PASSWORD}@host/app"
 SENSORS = {
-    "housekeeping_sensor": (maintenance, "clean_staging"),
-    "purge_sensor": (maintenance, "purge"),
-    "delivery_sensor": (maintenance, "deliver_due"),
-    "schedules_sensor": (maintenance, "datasets_due"),
+    "housekeeping_sensor": (purge, "clean_staging"),
+    "purge_sensor": (purge, "purge"),
+    "delivery_sensor": (deliveries, "deliver_due"),
+    "schedules_sensor": (due_schedules, "datasets_due"),
     "retention_sensor": (run_retention, "remove_old_runs"),
     "takeoff_scopes_sensor": (schedules, "scope_changes"),
     "requests_sensor": (queue, "reconcile"),

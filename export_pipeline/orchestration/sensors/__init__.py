@@ -1,1 +1,1 @@
-"""Sensors: the request queue and maintenance."""
+"""Sensors: the request queue, schedules, mails and webhooks, intake, removal of files and of old runs."""

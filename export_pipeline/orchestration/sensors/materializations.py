@@ -15,10 +15,14 @@ import dagster as dg
 
 from export_pipeline.datasets.export_file import ON_DEMAND, FileSummary
 from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.delivery.queue import LEASE
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.materializations import Materializations, Unreported
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
 from export_pipeline.orchestration.partitions import add_scope
+from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
+from export_pipeline.orchestration.sensors.tick_deadline import LongWork
+from export_pipeline.settings import load_settings
 
 _logger = logging.getLogger(__name__)
 _EARLIER = timedelta(minutes=5)
@@ -97,3 +101,25 @@ def _is_known(instance: dg.DagsterInstance, job: Job) -> bool:
     known = instance.fetch_materializations(of_asset, limit=_LOOKED_AT).records
     made = (record.asset_materialization for record in known)
     return any(one and "key" in one.metadata and one.metadata["key"].value == job.file_key for one in made)
+
+
+_reports = LongWork(LEASE.total_seconds())
+
+
+def _report_materializations(context: dg.SensorEvaluationContext, until: float) -> str:
+    resource, instance = context.resources.ledger, context.instance
+
+    def report() -> str:
+        url = load_settings().api_url
+        reported = report_materializations(resource.open(), resource.url, url, instance, until)
+        return f"{reported} files of the HTTP service are reported." if reported else "There is no new file."
+
+    return _reports.run(report, until) or GOES_ON
+
+
+materializations_sensor = maintenance_sensor(
+    "materializations_sensor",
+    10,
+    "Reports the files that the HTTP service has made at once, without a run.",
+    _report_materializations,
+)

@@ -12,7 +12,7 @@ import pytest
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, clean_staging
-from export_pipeline.orchestration.sensors.maintenance import housekeeping_sensor
+from export_pipeline.orchestration.sensors.purge import housekeeping_sensor
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 

@@ -17,7 +17,7 @@ from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import resources
 from export_pipeline.orchestration.schedules import scopes_sensor
-from export_pipeline.orchestration.sensors import maintenance, tick_deadline
+from export_pipeline.orchestration.sensors import deliveries, intake, maintenance, purge, tick_deadline
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork
 from export_pipeline.sources.snapshot import Snapshot, SourceUnavailableError
 from export_pipeline_tests.delivery.exports import Exports, settings_of
@@ -32,8 +32,8 @@ TICK_SECONDS = 0.5
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_deadline, "_SECONDS", TICK_SECONDS)
     monkeypatch.setattr(tick_deadline, "_LAST_ITEM_SECONDS", TICK_SECONDS)
-    for name in ("_mails", "_removals", "_receipts"):
-        monkeypatch.setattr(maintenance, name, LongWork(60))
+    for module, name in ((deliveries, "_mails"), (purge, "_removals"), (intake, "_receipts")):
+        monkeypatch.setattr(module, name, LongWork(60))
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def test_a_slow_mail_server_holds_up_no_tick_and_gets_each_mail_once(
     jobs = [exports.completed([f"{name}@example.org"]) for name in "abc"]
     mails.holding.clear()
     for _ in range(3):
-        assert tick(maintenance.delivery_sensor).startswith("Not done yet")
+        assert tick(deliveries.delivery_sensor).startswith("Not done yet")
     assert sum(mails.received.values()) == 1
     mails.holding.set()
     for _ in range(20):
-        if "No mail is due." in tick(maintenance.delivery_sensor):
+        if "No mail is due." in tick(deliveries.delivery_sensor):
             break
     assert mails.received == {f"{name}@example.org": 1 for name in "abc"}
     assert all(set(exports.statuses(job).values()) == {"sent"} for job in jobs)
@@ -119,19 +119,19 @@ def test_many_mails_and_files_are_done_in_several_ticks(
     for number in range(6):
         exports.completed([f"{number}@example.org"])
     mails.on_recipient = lambda address: time.sleep(0.2)
-    messages = [tick(maintenance.delivery_sensor)]
+    messages = [tick(deliveries.delivery_sensor)]
     while "No mail is due." not in messages[-1]:
-        messages.append(tick(maintenance.delivery_sensor))
+        messages.append(tick(deliveries.delivery_sensor))
     assert len(messages) > 2
     assert mails.received == {f"{number}@example.org": 1 for number in range(6)}
 
     exports.database.run("UPDATE export_jobs SET expires_at = '2026-01-01T00:00:00.000000+00:00'")
     expire = ledger.expire
     monkeypatch.setattr(Ledger, "expire", lambda self, *args: (time.sleep(0.2), expire(*args))[1])
-    messages = [tick(maintenance.purge_sensor)]
+    messages = [tick(purge.purge_sensor)]
     assert messages[0].endswith("The next tick goes on.")
     while messages[-1].endswith("The next tick goes on."):
-        messages.append(tick(maintenance.purge_sensor))
+        messages.append(tick(purge.purge_sensor))
     assert {job.status for job in ledger.find()} == {Status.EXPIRED}
     assert len(messages) > 1
 
@@ -169,9 +169,9 @@ def test_a_slow_queue_outlasts_the_tick(
         go_on.wait(30)
         return {"taken": 3}
 
-    monkeypatch.setattr(maintenance, "take_in", receive)
-    sensor = maintenance.intake_sensor({})
-    assert [tick(sensor), tick(sensor)] == [maintenance._GOES_ON] * 2
+    monkeypatch.setattr(intake, "take_in", receive)
+    sensor = intake.intake_sensor({})
+    assert [tick(sensor), tick(sensor)] == [maintenance.GOES_ON] * 2
     go_on.set()
     assert tick(sensor) == "Messages: 3 taken."
     assert len(calls) == 1

@@ -1,0 +1,34 @@
+"""Carry out the commands that applications insert into export_commands."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from export_pipeline.delivery.queue import LEASE
+from export_pipeline.jobs.commands import Commands
+from export_pipeline.jobs.store_claim import delete_own
+from export_pipeline.orchestration.sensors.maintenance import GOES_ON, MAX_PER_TICK, maintenance_sensor
+from export_pipeline.orchestration.sensors.tick_deadline import LongWork
+
+_commands = LongWork(LEASE.total_seconds())
+
+
+def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
+    ledger, store = context.resources.ledger.open(), context.resources.store
+
+    def remove(key: str) -> None:
+        delete_own(ledger, store.open(), key)
+
+    def run() -> str:
+        answered = Commands.sharing(ledger).run_pending(remove, MAX_PER_TICK, until)
+        return f"{answered} commands are answered." if answered else "There is no command."
+
+    return _commands.run(run, until) or GOES_ON
+
+
+commands_sensor = maintenance_sensor(
+    "commands_sensor",
+    5,
+    "Cancels, retries and deletes the exports that rows of export_commands name.",
+    _run_commands,
+)

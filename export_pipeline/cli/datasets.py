@@ -96,16 +96,18 @@ def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple
     known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
     if given is None:
         raise UserError(f"Say whose rows, with --scope; {known}")
-    from export_pipeline.datasets import scopes
+    from export_pipeline.datasets.partition_keys import scope_key
+    from export_pipeline.datasets.scopes import ScopeNameError
+    from export_pipeline.datasets.scopes import find_scope as find
 
     try:
-        scope = scopes.find_scope(there, given)
-    except scopes.ScopeNameError as error:
+        scope = find(there, given)
+    except ScopeNameError as error:
         raise UserError(str(error)) from None
     if scope not in there:
         raise UserError(f"{dataset.dataset} has no scope {given!r}; {known}")
     try:
-        scopes.scope_key(scope)
+        scope_key(scope)
     except ValueError as error:
         raise UserError(f"The scope {scope!r} {error}.") from None
     return scope, there[scope] if dataset.labels_scopes else None

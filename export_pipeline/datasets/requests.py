@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import FieldProblem, OptionError
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs.errors import ErrorCode

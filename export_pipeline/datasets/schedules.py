@@ -10,14 +10,9 @@ from functools import partial
 
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import OptionError
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.datasets.requests import RequestError, check_parts, typed_options, within_limit
-from export_pipeline.datasets.scopes import (
-    RecipientReader,
-    ScopeReader,
-    Scopes,
-    names_recipients,
-    scope_key,
-)
+from export_pipeline.datasets.scopes import RecipientReader, ScopeReader, Scopes, names_recipients
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.schedules.due_times import check_choice

@@ -6,7 +6,7 @@ In the daemon it looks each second for sensors that are due, so that a request i
 from collections.abc import Sequence
 from typing import Any
 
-from export_pipeline.datasets.scopes import is_scopes_definition
+from export_pipeline.datasets.partition_keys import is_scopes_definition
 from export_pipeline.orchestration.dagster_compat.instance import GuardedInstance
 from export_pipeline.orchestration.dagster_compat.ticks import look_for_due_sensors
 from export_pipeline.settings import load_settings

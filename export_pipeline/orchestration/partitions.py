@@ -11,7 +11,7 @@ import dagster as dg
 
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.export_file import ON_DEMAND as ON_DEMAND
-from export_pipeline.datasets.scopes import (
+from export_pipeline.datasets.partition_keys import (
     label_of_key,
     labelled_ending,
     scope_key,

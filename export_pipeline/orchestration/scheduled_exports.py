@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from export_pipeline.datasets.partition_keys import scope_of_key, scopes_definition
 from export_pipeline.datasets.schedules import known_recipients
-from export_pipeline.datasets.scopes import scope_of_key, scopes_definition
 from export_pipeline.jobs.database import opened_engine, transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.states import Status

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.messages import one_line, sentence
-from export_pipeline.datasets.scopes import label_of_key, scope_key, scope_of_key
+from export_pipeline.datasets.partition_keys import label_of_key, scope_key, scope_of_key
 from export_pipeline.jobs import LedgerError, LedgerUnavailableError
 from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.deleted_scopes import end_deleted_scopes

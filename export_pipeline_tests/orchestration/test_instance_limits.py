@@ -9,7 +9,7 @@ import pytest
 from dagster._core.execution.asset_backfill import AssetBackfillData
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.instance_limits import ExportInstance, RefusedInUIError
 from export_pipeline.orchestration.partitions import add_scope, known_scopes

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.datasets.scopes import scope_of_key
+from export_pipeline.datasets.partition_keys import scope_of_key
 from export_pipeline.delivery.send import deliver_due
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine

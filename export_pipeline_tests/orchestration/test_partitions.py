@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW, add_scope, known_scopes, partitions

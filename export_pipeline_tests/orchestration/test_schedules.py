@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from export_pipeline.datasets.scopes import scope_of_key
+from export_pipeline.datasets.partition_keys import scope_of_key
 from export_pipeline.orchestration import schedules
 from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW

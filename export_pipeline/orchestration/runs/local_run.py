@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.orchestration.dagster_compat.code_locations import as_runs_of, assets_job
 from export_pipeline.orchestration.dagster_compat.runs import log_entries

@@ -14,7 +14,7 @@ from datetime import timedelta
 import dagster as dg
 
 from export_pipeline.datasets.export_file import ON_DEMAND, FileSummary
-from export_pipeline.datasets.scopes import scope_key
+from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.materializations import Materializations, Unreported

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from export_pipeline.datasets.scopes import labelled_ending, scope_key
+from export_pipeline.datasets.partition_keys import labelled_ending, scope_key
 from export_pipeline.formats.registry import UnknownFormatError, format_of
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.inline import is_inline_run

@@ -13,7 +13,7 @@ import pytest
 from export_pipeline.api.inline_messages import InlineRequest
 from export_pipeline.api.inline_work import InlineMaker
 from export_pipeline.datasets.loading import load_datasets
-from export_pipeline.datasets.scopes import scope_of_key
+from export_pipeline.datasets.partition_keys import scope_of_key
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.orchestration.dagster_compat.event_log import remove_runless_materializations

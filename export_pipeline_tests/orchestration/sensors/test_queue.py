@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from export_pipeline.datasets import requests as datasets_requests
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.scopes import scope_of_key
+from export_pipeline.datasets.partition_keys import scope_of_key
 from export_pipeline.jobs import Attempt, Job, Ledger, Status, migrate
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors import queue as requests

@@ -117,7 +117,8 @@ class ColumnCells:
     Args:
         column: The column.
         letters: Its column letters in the sheet.
-        styles: Indexes of two styles: for its cells, and for a number written as text.
+        styles: Indexes of three styles: for its cells, for a number written as text, and for the text of a
+            missing value.
         shared: State shared by the workbook's columns.
         sample: The first rows, to see whether strings repeat; None if there are no rows.
         width: Width of the column in characters, if its text wraps and rows shall be high enough for it.
@@ -129,7 +130,7 @@ class ColumnCells:
         self,
         column: Column,
         letters: str,
-        styles: tuple[int, int],
+        styles: tuple[int, int, int],
         shared: Shared,
         sample: pa.Array | None,
         width: float | None = None,
@@ -141,11 +142,10 @@ class ColumnCells:
         self.wrap_width = width
         self.column = column
         self.letters = letters
-        self._style, self._odd_style = styles
+        self._style, self._odd_style, missing = styles
         self._shared = shared
         self._share = column.kind.is_text and sample is not None and _repeats(sample)
-        style = self._style if column.kind.is_text else self._odd_style
-        self._missing = f"{inline_start(style)}{xml_text(column.null)}{INLINE_END}" if column.null else ""
+        self._missing = f"{inline_start(missing)}{xml_text(column.null)}{INLINE_END}" if column.null else ""
         if keeps_blanks and not column.null:
             self._missing = f'" s="{self._style}"/>'
 

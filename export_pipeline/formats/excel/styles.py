@@ -15,6 +15,7 @@ _FONTS = {
     "header": '<font><b/><sz val="11"/><color rgb="FFFFFFFF"/><name val="Calibri"/><family val="2"/></font>',
     "bold": '<font><b/><sz val="11"/><color rgb="FF000000"/><name val="Calibri"/><family val="2"/></font>',
     "link": '<font><u/><sz val="11"/><color rgb="FF0563C1"/><name val="Calibri"/><family val="2"/></font>',
+    "pale": '<font><sz val="11"/><color rgb="FF6B7280"/><name val="Calibri"/><family val="2"/></font>',
     "quiet": '<font><i/><sz val="11"/><color rgb="FF595959"/><name val="Calibri"/><family val="2"/></font>',
 }
 _FILLS = {
@@ -143,6 +144,12 @@ def odd_style(column: Column | None = None) -> Style:
     if column is not None and _is_flush_left(column):
         return Style(format=_TEXT, vertical="top", horizontal="left", indent=1)
     return Style(format=_TEXT, vertical="top", horizontal="right")
+
+
+def missing_style(column: Column) -> Style:
+    """Return the style of the text that stands for a missing value: paler, so that values stand out."""
+    style = data_style(column, linked=False) if column.kind.is_text else odd_style(column)
+    return replace(style, font="pale")
 
 
 def total_style(column: Column) -> Style:

@@ -40,6 +40,7 @@ from export_pipeline.formats.excel.styles import (
     Style,
     StyleBook,
     data_style,
+    missing_style,
     odd_style,
     wraps,
 )
@@ -115,6 +116,7 @@ class Workbook:
             styles = (
                 self._styles.number(data_style(column, linked=looks_linked)),
                 self._styles.number(odd_style(column)),
+                self._styles.number(missing_style(column)) if column.null else 0,
             )
             width = widths[i] if wraps(column) and not self._plain else None
             columns.append(

@@ -95,3 +95,23 @@ def test_a_sheet_headed_with_the_documents_title_does_not_name_itself_at_its_foo
     write(replace(layout(first, second), title="Orders", scope="Smith"), path)
     feet = [sheet.oddFooter.left.text for sheet in openpyxl.load_workbook(path).worksheets]
     assert feet == ["Smith · Orders · 2026-03-14", "&A · Smith · Orders · 2026-03-14"]
+
+
+def test_the_text_of_a_missing_value_is_paler_than_values(tmp_path: Path) -> None:
+    columns = (
+        Column("name", "Name", Kind.TEXT, null="N/A"),
+        Column("amount", "Amount", Kind.MONEY, null="N/A"),
+    )
+    path = tmp_path / "b.xlsx"
+    write(layout(Section("s", "S", table(columns, {"name": ["N/A", None], "amount": [1, None]}))), path)
+    assert validation_errors(path) == []
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    row = next(cells[0].row for cells in sheet.iter_rows() if cells[0].value == "Name")
+    value, missing = (sheet.cell(row + place, 1) for place in (1, 2))
+    assert (value.value, missing.value) == ("N/A", "N/A")
+    assert (value.font.color.rgb, missing.font.color.rgb) == ("FF000000", "FF6B7280")
+    assert (missing.alignment.horizontal, missing.alignment.indent) == ("left", 1)
+    assert (sheet.cell(row + 2, 2).font.color.rgb, sheet.cell(row + 2, 2).alignment.horizontal) == (
+        "FF6B7280",
+        "right",
+    )

@@ -70,7 +70,9 @@ def _render(
     rendered = Rendered(rows=table.rows, warnings=list(layout.notes))
     shared = Shared(SharedStrings(0), _Cutter(), options.guard_formulas, True)
     columns = [
-        ColumnCells(column, letters[i], (styles[i], styles[i]), shared, None, keeps_blanks=styles[i] > 0)
+        ColumnCells(
+            column, letters[i], (styles[i], styles[i], styles[i]), shared, None, keeps_blanks=styles[i] > 0
+        )
         for i, column in enumerate(table.columns)
     ]
     head, tail = opened.cut(table.rows, _names(section, opened, letters, sheet), _facts(layout, table.rows))

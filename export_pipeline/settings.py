@@ -127,7 +127,8 @@ class Settings(BaseSettings):
     extra_seconds: Annotated[
         float,
         Field(
-            ge=0, description="Time that a run goes on with small requests that wait; 0: one run for each."
+            ge=0,
+            description="Least time that a run goes on with small requests that wait; 0: a run for each.",
         ),
     ] = 3
     max_partitions: Annotated[

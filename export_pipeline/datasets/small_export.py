@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import pyarrow as pa
+
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.core.tables import Table
@@ -25,6 +27,8 @@ from export_pipeline.store.keys import request_key
 
 MAX_ROWS = 10_000
 MAX_FILE_BYTES = 64 << 20
+MAX_TABLE_BYTES = 256 << 20
+"""Maximum size of all tables of an export in memory, as Arrow has them."""
 STATEMENT_SECONDS = 15.0
 """Timeout of a query of a small export."""
 
@@ -51,7 +55,7 @@ def read_small(
         config: Options of the request, as `config_of` returns them, without a window.
 
     Raises:
-        TooLargeError: it has too many rows.
+        TooLargeError: it has too many rows, or takes too much memory.
         SourceError: the source cannot be read.
     """
     given = {**dataset.attributes.options, **config}
@@ -142,5 +146,13 @@ class _Bounded:
 
 def _hold(data: ExportData) -> ExportData:
     """Return the export with its tables in memory: each stage is computed once, and `changed` is complete."""
-    tables = {name: Table.of(name, table.columns, table.arrow()) for name, table in data.tables.items()}
+    left, tables = MAX_TABLE_BYTES, {}
+    for name, table in data.tables.items():
+        batches = []
+        for batch in table.open():
+            if (left := left - batch.nbytes) < 0:
+                raise TooLargeError(f"It takes more than {MAX_TABLE_BYTES:,} bytes of memory.")
+            batches.append(batch)
+        whole = pa.Table.from_batches(batches) if batches else table.arrow()
+        tables[name] = Table.of(name, table.columns, whole)
     return replace(data, tables=tables)

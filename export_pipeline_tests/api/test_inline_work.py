@@ -41,6 +41,7 @@ def refused(maker: inline_work.InlineMaker, settings: Settings, scope: str) -> F
     ("broken", "reason"),
     [
         ("file too large", Failure.TOO_LARGE),
+        ("tables too large", Failure.TOO_LARGE),
         ("out of memory", Failure.TOO_LARGE),
         ("disk full", Failure.UNAVAILABLE),
         ("ledger away", Failure.UNAVAILABLE),
@@ -60,6 +61,8 @@ def test_what_cannot_be_made_leaves_nothing_and_says_why(
     match broken:
         case "file too large":
             monkeypatch.setattr(small_export, "MAX_FILE_BYTES", 100)
+        case "tables too large":
+            monkeypatch.setattr(small_export, "MAX_TABLE_BYTES", 100)
         case "out of memory":
             monkeypatch.setattr(small_export, "sanitize", fail(MemoryError()))
         case "disk full":

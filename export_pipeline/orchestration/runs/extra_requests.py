@@ -35,7 +35,15 @@ from export_pipeline.datasets.requests import check_target, config_of, within_li
 from export_pipeline.datasets.scopes import Scopes
 from export_pipeline.datasets.small_export import MAX_ROWS, STATEMENT_SECONDS, read_small, render_small
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Attempt, Job, LeaseLostError, Ledger, LedgerError, RefusedError
+from export_pipeline.jobs import (
+    Attempt,
+    Job,
+    LeaseLostError,
+    Ledger,
+    LedgerError,
+    RefusedError,
+    UnknownJobError,
+)
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.checks import evaluate
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
@@ -54,6 +62,8 @@ from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
 MAX_EXTRA = 100
 """Maximum number of requests that a run takes on, so that people can read its log."""
+MAX_SECONDS = 30.0
+"""Maximum time that a run goes on by itself, e.g. after its own request has waited for the source."""
 _OUTAGES = (LedgerError, StoreError, SourceUnavailableError, OSError)
 """Errors that the next request would meet too."""
 
@@ -69,8 +79,9 @@ def export_extra(context: dg.OpExecutionContext, own: ExportFile) -> Events:
     seconds = load_settings().extra_seconds
     if not seconds or not _may_take_on(context, own):
         return
-    until = time.monotonic() + seconds
     extra = _ExtraExports(context, context.resources.datasets[own.dataset])
+    # A busy machine needs longer for each.
+    until = time.monotonic() + max(seconds, min(extra.own_seconds(), MAX_SECONDS))
     ledger = context.resources.ledger.open
     with redacted_errors(), _frozen_garbage():
         for _ in range(MAX_EXTRA):
@@ -152,6 +163,15 @@ class _ExtraExports:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def own_seconds(self) -> float:
+        """Return the time that the run's own request took from its start; 0 if it is not known."""
+        (own, *_) = attempts_of(self._context.run.tags, None)
+        with suppress(LedgerError):
+            job = self._ledger().get(own.job_id)
+            if job.started_at and job.completed_at:
+                return (job.completed_at - job.started_at).total_seconds()
+        return 0.0
+
     def claim(self) -> Job | None:
         """Return the next request for this run; None if there is none, or the ledger is away."""
         with suppress(LedgerError):
@@ -167,8 +187,8 @@ class _ExtraExports:
         try:
             return self._make(job)
         except BaseException as error:
-            if isinstance(error, RefusedError) and not isinstance(error, LeaseLostError):
-                return None  # canceled, or taken over
+            if isinstance(error, (RefusedError, UnknownJobError)) and not isinstance(error, LeaseLostError):
+                return None  # canceled, deleted, or taken over
             self._put_back(job)
             if isinstance(error, _OUTAGES) or not isinstance(error, Exception):
                 raise

@@ -102,7 +102,7 @@ def test_an_invalid_one_is_refused_as_ever_and_stops_no_other(
     assert (job.status, job.error_code, job.attempt) == (Status.FAILED, code, 1)
 
 
-@pytest.mark.parametrize("reason", ["too large", "parts", "window", "not proven", "fault"])
+@pytest.mark.parametrize("reason", ["rows", "bytes", "parts", "window", "not proven", "fault"])
 def test_one_that_needs_a_run_of_its_own_gets_it(
     books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
@@ -111,8 +111,10 @@ def test_one_that_needs_a_run_of_its_own_gets_it(
     values: dict[str, Any] = {"format": "json"}
     window = {"name": "w", "start": "2020-01-01", "end": "2030-01-01"}
     match reason:
-        case "too large":
+        case "rows":
             monkeypatch.setattr(small_export, "MAX_ROWS", 0)
+        case "bytes":
+            monkeypatch.setattr(small_export, "MAX_TABLE_BYTES", 100)
         case "parts":
             values = {"options": '{"parts": {"max_rows": 100000}}'}
         case "window":
@@ -314,6 +316,22 @@ def test_one_of_a_run_that_dies_gets_another_run(
     job = ledger.get(id)
     assert (job.status, job.run_id) == (Status.COMPLETED, result.run_id)
     verify_file(books.store, str(job.file_key))
+
+
+def test_if_its_run_is_terminated_before_it_gets_another(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Job) -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    at(monkeypatch, "_make", interrupt)
+    run, (first, id) = run_first(books, {"format": "json"})
+    assert (run.success, ledger.get(first).status) == (False, Status.COMPLETED)
+    assert (ledger.get(id).status, ledger.get(id).claimed_at) == (Status.PENDING, None)
+    monkeypatch.undo()
+    (request,) = tick(books)
+    assert launch(books, request).success
+    assert ledger.get(id).status is Status.COMPLETED
 
 
 def test_if_its_run_is_canceled_it_is_canceled_too(

@@ -97,7 +97,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _LONG = (
     "system/test_front_door.py", "sources/tables/test_attack.py", "system/test_on_servers.py", "hostile/test_excel.py",
     "orchestration/runs/test_warm_launcher.py", "hostile/test_pdf.py", "system/", "test_documented_commands.py",
-    "cli/test_interrupts.py", "cli/test_demo.py", "orchestration/runs/test_killed.py", "api/test_openapi.py",
+    "orchestration/runs/test_launchers.py", "cli/test_demo.py", "orchestration/runs/test_celery_launcher.py",
+    "cli/test_interrupts.py", "orchestration/runs/test_killed.py", "api/test_openapi.py",
     "orchestration/runs/test_outages.py", "api/test_inline", "delivery/test_once.py", "orchestration/test_tools.py",
     "hostile/test_public_databases.py", "api/test_replace.py", "cli/test_cli.py", "delivery/", "orchestration/", "sources/",
     "hostile/", "api/",

@@ -31,7 +31,8 @@ from typing import Any
 import sqlalchemy as sa
 from playwright.sync_api import Page, Request, sync_playwright
 
-from export_pipeline.project import SAMPLES, write_project
+from export_pipeline.project import SAMPLES
+from export_pipeline.project.new_project import write_project
 from export_pipeline_tests.services.postgres import postgres_server
 from export_pipeline_tests.system.customers import fill
 

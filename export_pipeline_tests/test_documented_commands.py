@@ -19,7 +19,7 @@ from export_pipeline.demo import archive, bookkeeping, ecology, property_service
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.tables import deliveries
-from export_pipeline.project import write_project
+from export_pipeline.project.new_project import write_project
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.cli.stored import stored
 from export_pipeline_tests.commands import Command

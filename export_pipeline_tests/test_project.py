@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from export_pipeline.datasets.table import TableModel
-from export_pipeline.project import ProjectError, own_project, write_project
+from export_pipeline.project import own_project
+from export_pipeline.project.new_project import ProjectError, write_project
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.paths import ROOT
 

@@ -161,7 +161,7 @@ async def hand_out(
     size = (await service.run(store.stat, key)).bytes
     if not isinstance(store, FolderStore) and not is_head:
         url = await service.run(
-            store.link,
+            store.signed_url,
             key,
             expires_seconds=min(LINK_SECONDS, seconds_left(job)),
             file_name=name,

@@ -66,12 +66,12 @@ def link(
     if manifest := _manifest_of_parts(store, key):
         name = name or manifest.title or key.rpartition("/")[2]
         parts = [
-            store.link(part, expires_seconds=seconds, file_name=name_part(name, number))
+            store.signed_url(part, expires_seconds=seconds, file_name=name_part(name, number))
             for number, part in enumerate(manifest.part_keys(key), start=1)
         ]
-        output = LinkOutput(store.link(manifest_key(key), expires_seconds=seconds), parts)
+        output = LinkOutput(store.signed_url(manifest_key(key), expires_seconds=seconds), parts)
     else:
-        output = LinkOutput(store.link(key, expires_seconds=seconds, file_name=name))
+        output = LinkOutput(store.signed_url(key, expires_seconds=seconds, file_name=name))
     print_json(output) if as_json else typer.echo("\n".join(output.parts or [output.link]))
 
 

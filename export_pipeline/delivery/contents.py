@@ -247,7 +247,7 @@ def _link(
     if make_link is not None:
         return make_link(job), job.expires_at
     try:
-        link = store.link(key, expires_seconds=left, file_name=name)
+        link = store.signed_url(key, expires_seconds=left, file_name=name)
     except NotFoundError:
         raise GoneError("the file is no longer in the store") from None
     if not link.startswith("file:"):

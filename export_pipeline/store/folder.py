@@ -235,10 +235,10 @@ class FolderStore(Store):
                     break
                 folder.rmdir()
 
-    def link(
+    def signed_url(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
-        """Return a file:// URL. See `Store.link`."""
+        """Return a file:// URL. See `Store.signed_url`."""
         check_lifetime(expires_seconds)
         self.stat(key)
         return self.path(key).as_uri()

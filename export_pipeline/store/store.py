@@ -87,7 +87,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def link(
+    def signed_url(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
         """Return a URL with which anybody can download the file until it expires.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.project import write_project
+from export_pipeline.project.new_project import write_project
 from export_pipeline_tests.test_project import run
 
 pytestmark = pytest.mark.slow

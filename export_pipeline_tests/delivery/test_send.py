@@ -177,7 +177,7 @@ def test_a_large_file_goes_as_a_link(exports: Exports, server: MailServer, tmp_p
     assert len(list(server.to("s@example.org").iter_attachments())) == 1
     mail = server.to("l@example.org")
     assert list(mail.iter_attachments()) == []
-    link = exports.store.link(str(large.file_key), expires_seconds=60)
+    link = exports.store.signed_url(str(large.file_key), expires_seconds=60)
     for part in ("plain", "html"):
         body = mail.get_body((part,))
         assert body is not None

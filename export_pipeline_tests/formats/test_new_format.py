@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from export_pipeline.project import write_project
+from export_pipeline.project.new_project import write_project
 from export_pipeline_tests.paths import ROOT
 
 

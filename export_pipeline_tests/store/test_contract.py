@@ -174,7 +174,7 @@ class StoreContract:
         asked: list[Callable[[], object]] = [
             lambda: store.stat(KEY),
             lambda: store.open(KEY).__enter__(),
-            lambda: store.link(KEY, expires_seconds=60),
+            lambda: store.signed_url(KEY, expires_seconds=60),
             lambda: store.download(KEY, tmp_path / "x"),
         ]
         for ask in asked:
@@ -223,7 +223,7 @@ class StoreContract:
         store.put_bytes(b"x", KEY, media_type=CSV)
         for seconds in (0, -1, 7 * 24 * 3600 + 1):
             with pytest.raises(ValueError, match="7 days"):
-                store.link(KEY, expires_seconds=seconds)
+                store.signed_url(KEY, expires_seconds=seconds)
 
     def test_writers_of_different_keys_do_not_meet(self, store: Store, local: Callable[[int], Path]) -> None:
         path = local(9 << 20)

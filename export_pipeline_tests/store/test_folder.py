@@ -31,7 +31,7 @@ def test_a_link_leads_to_the_file(store: FolderStore) -> None:
 
     key = "exports/%2E.%2Fa/1.csv"
     stored = store.put_bytes(b"hello", key, media_type=CSV)
-    with urlopen(store.link(key, expires_seconds=60)) as answer:
+    with urlopen(store.signed_url(key, expires_seconds=60)) as answer:
         assert answer.read() == b"hello"
     assert Path(stored.location).read_bytes() == b"hello"
 

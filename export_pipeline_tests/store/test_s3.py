@@ -195,13 +195,13 @@ def test_a_link_gives_the_file_with_its_name_and_type(store: S3Store, tmp_path: 
     local = tmp_path / "x"
     local.write_bytes(b"hello")
     put(store, local, KEY, media_type=CSV, file_name='Résumé "報告".csv')
-    with urlopen(store.link(KEY, expires_seconds=60)) as got:
+    with urlopen(store.signed_url(KEY, expires_seconds=60)) as got:
         assert got.read() == b"hello"
         assert got.headers["Content-Type"] == CSV
         assert got.headers["Content-Disposition"].endswith(
             "filename*=UTF-8''R%C3%A9sum%C3%A9%20_%E5%A0%B1%E5%91%8A_.csv"
         )
-    link = store.link(
+    link = store.signed_url(
         KEY, expires_seconds=60, file_name="=a\r\nX: y\u202e.csv", media_type="application/json"
     )
     with urlopen(link) as got:
@@ -216,7 +216,7 @@ def test_a_link_gives_the_file_with_its_name_and_type(store: S3Store, tmp_path: 
 def test_an_expired_or_changed_link_is_refused(store: S3Store) -> None:
     store.put_bytes(b"x", KEY, media_type=CSV)
     store.put_bytes(b"x", "exports/b/1.csv", media_type=CSV)
-    link = store.link(KEY, expires_seconds=1, file_name="a.csv")
+    link = store.signed_url(KEY, expires_seconds=1, file_name="a.csv")
     for changed in (
         link.replace("exports/a%252Fb/", "exports/b/"),
         link.replace("X-Amz-Expires=1&", "X-Amz-Expires=600000&"),
@@ -242,7 +242,7 @@ def test_links_are_signed_for_the_public_endpoint(bucket: Bucket, s3: S3Server) 
     public = s3.endpoint_url.replace("127.0.0.1", "localhost")
     store = open_store(bucket.url, endpoint_url=s3.endpoint_url, public_endpoint_url=public, clients=clients)
     store.put_bytes(b"hello", KEY, media_type=CSV)
-    link = store.link(KEY, expires_seconds=60)
+    link = store.signed_url(KEY, expires_seconds=60)
     assert link.startswith(public)
     assert asked == [s3.endpoint_url, public]
     with urlopen(link) as got:
@@ -260,7 +260,7 @@ def test_links_of_a_handed_in_client_are_signed_by_version_4(bucket: Bucket, s3:
     )
     store = open_store(bucket.url, clients=lambda _: resource.get_client())
     store.put_bytes(b"hello", KEY, media_type=CSV)
-    link = store.link(KEY, expires_seconds=60)
+    link = store.signed_url(KEY, expires_seconds=60)
     assert "X-Amz-Signature=" in link
     with urlopen(link) as got:
         assert got.read() == b"hello"

@@ -20,7 +20,7 @@ from dagster._core.test_utils import freeze_time
 from playwright.sync_api import Page
 
 from export_pipeline.jobs import Ledger, Status, migrate
-from export_pipeline.project import write_project
+from export_pipeline.project.new_project import write_project
 from export_pipeline_tests.delivery.mail_server import MailServer, mail_server
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.system.customers import fill

@@ -7,6 +7,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 _FILES = Path(__file__).parent
 _REPOSITORY = _PACKAGE.parent
+
 SAMPLES = frozenset(
     ("archive", "client_sow", "enrollments", "ledger", "occurrences", "proofs", "properties", "records",
      "rfp", "sellers", "sow_library", "takeoff")

@@ -207,7 +207,7 @@ class S3Store(Store):
     def signed_url(
         self, key: str, *, expires_seconds: int, file_name: str | None = None, media_type: str | None = None
     ) -> str:
-        """See `Store.signed_url`. A link signed by temporary credentials expires with them, if that is sooner."""
+        """See `Store.signed_url`. With temporary credentials it expires when they do, if that is sooner."""
         check_lifetime(expires_seconds)
         self.stat(key)
         parameters = {"Bucket": self.bucket, "Key": self._name(key)}

@@ -123,3 +123,43 @@ def test_canceled_and_deleted_jobs_are_not_claimed(database: Database, ledger: L
     ledger.delete(ledger.find()[0].id, remove=lambda key: None)
     database.insert("b")
     assert scopes(ledger.claim(10)) == ["b"]
+
+
+def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, ledger: Ledger) -> None:
+    for scope in "abcd":
+        database.insert_many(10, scope)
+    (dataset,) = {job.dataset for job in ledger.find()}
+    taken: list[Job] = []
+    ready = threading.Barrier(4)
+
+    def work() -> None:
+        ready.wait()
+        while len(taken) < 40:
+            if (job := ledger.claim_extra(dataset, threading.current_thread().name)) is not None:
+                taken.append(job)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(Counter(job.id for job in taken).values()) == {1: 40}
+    assert {(job.dispatches, job.status) for job in taken} == {(1, Status.PENDING)}
+    assert ledger.claim_extra(dataset, "run") is None
+
+
+def test_a_run_takes_on_nothing_while_a_higher_priority_waits(database: Database, ledger: Ledger) -> None:
+    database.insert()
+    (dataset,) = {job.dataset for job in ledger.find()}
+    database.run(
+        "INSERT INTO export_jobs (dataset, format, scope, priority) VALUES ('another', 'csv', 'a', 1)"
+    )
+    assert ledger.claim_extra(dataset, "run") is None
+    (urgent,) = ledger.claim(1)
+    assert urgent.dataset == "another"
+    assert ledger.claim_extra(dataset, "run") is None  # it has no place yet
+    finish(ledger, urgent)
+    taken = ledger.claim_extra(dataset, "run")
+    assert taken is not None
+    started = ledger.started_extra(Attempt(taken.id, 1, "run"))
+    assert (started.started_at, started.is_extra) == (taken.claimed_at, True)

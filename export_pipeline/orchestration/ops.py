@@ -88,7 +88,8 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
 )
 def build_export_data(context: dg.OpExecutionContext, exports: list[ExportData]) -> list[ExportData]:
     """Compute the export from the fetched rows: joins, totals and costs of these rows only."""
-    return build(_present(context, exports, "fetch_source"))
+    with _cancellable(context):
+        return build(_present(context, exports, "fetch_source"))
 
 
 @dg.op(
@@ -97,14 +98,15 @@ def build_export_data(context: dg.OpExecutionContext, exports: list[ExportData])
 )
 def sanitize(context: dg.OpExecutionContext, exports: list[ExportData]) -> list[ExportData]:
     """Replace characters and values that no file format allows, and count them."""
-    return clean(_present(context, exports, "build_export_data"))
+    with _cancellable(context):
+        return clean(_present(context, exports, "build_export_data"))
 
 
 def _present(context: dg.OpExecutionContext, exports: list[ExportData], step: str) -> list[ExportData]:
     """Return the exports that a step has staged; if another machine has them, read them again."""
     if exports:
         return exports
-    with _cancellable(context), translate_errors(context.retry_number, context.log):
+    with translate_errors(context.retry_number, context.log):
         return read_again(context, step)
 
 

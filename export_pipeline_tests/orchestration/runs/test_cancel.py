@@ -65,7 +65,7 @@ def test_a_job_that_joined_a_run_keeps_it_when_the_first_is_canceled(
     assert ledger.get(joined[0]).status is Status.COMPLETED
 
 
-def _endless_render(*_: Any) -> Any:
+def _endless(*_: Any) -> Any:
     for _ in range(600):
         time.sleep(0.1)
 
@@ -79,8 +79,10 @@ def _endless_query(snapshot: Snapshot, *_: Any) -> Any:
 @pytest.mark.parametrize(
     ("stage", "endless"),
     [
-        ("export_pipeline.formats.csv.write.render", _endless_render),
+        ("export_pipeline.formats.csv.write.render", _endless),
         ("export_pipeline.takeoff.source.read", _endless_query),
+        ("export_pipeline.orchestration.ops.build", _endless),
+        ("export_pipeline.orchestration.ops.clean", _endless),
     ],
 )
 def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(

@@ -205,11 +205,12 @@ def _shortest(values: NDArray[np.float64], size: NDArray[np.float64]) -> Formatt
     """Format floats in their shortest round-trip form; with commas only if no exponent is printed."""
     text = pc.cast(pa.Array.from_buffers(pa.float64(), size.size, [None, pa.py_buffer(size)]), pa.string())
     finite = np.isfinite(size)
-    is_short = finite & (size < 1e15)
-    whole = np.where(is_short, size, 0).astype(np.uint64)
-    grouped = join(_group_digits(whole), pc.replace_substring_regex(text, "^[0-9]+", ""))
-    is_short &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
-    text = pc.if_else(booleans(is_short), grouped, text)
+    is_grouped = finite & (size < 1e15) & (size >= 1000)
+    if is_grouped.any():
+        is_grouped &= ~np.asarray(pc.match_substring(text, "e").to_numpy(zero_copy_only=False), bool)
+        fractions = pc.replace_substring_regex(text.filter(booleans(is_grouped)), "^[0-9]+", "")
+        grouped = join(_group_digits(size[is_grouped].astype(np.uint64)), fractions)
+        text = pc.replace_with_mask(text, booleans(is_grouped), grouped)
     if not finite.all():
         text = pc.if_else(booleans(np.isinf(size)), "Infinity", text)
         text = pc.if_else(booleans(np.isnan(size)), "NaN", text)

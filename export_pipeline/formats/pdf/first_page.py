@@ -34,6 +34,10 @@ def print_first_page(pages: Pages, layout: Layout) -> None:
         pages.paragraph(layout.description, "Description")
     pages.y -= UNIT * 4
     if layout.charts:
+        from reportlab import rl_config
+
+        # It is read at import: to check each attribute that is set takes a third of the time of a chart.
+        rl_config.shapeChecking = 0
         from export_pipeline.formats.pdf.charts import print_charts
 
         pages.y -= UNIT * 8

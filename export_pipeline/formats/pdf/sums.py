@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _HELD = 65_536
+_FEW = 2_000
+"""Cells that wait for others rather than to be added by themselves."""
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NO_DIGITS = "".join(chr(code) for code in range(128) if not chr(code).isdigit())
 _OTHER, _UNMAPPED = ord("x"), 0
@@ -52,6 +54,9 @@ class PrintedSum:
         """Add whole cells (large_binary), as `add` does; the last may still be continued."""
         if len(cells):
             self._made_for(unicode)
+            if len(cells) <= _FEW:
+                self._waiting += cells.to_pylist()
+                return
             before = pa.array(self._waiting, pa.large_binary())
             self._count_cells(pa.concat_arrays([before, cells.slice(0, len(cells) - 1)]))
             self._waiting = [cells[-1].as_py()]

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
+from numpy.typing import NDArray
 
 PACKED = 1_000
 """Most objects in one compressed stream."""
@@ -76,8 +77,8 @@ class PdfFile:
         self._write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
         return number
 
-    def put_packed(self, first: int, bodies: Sequence[bytes]) -> None:
-        """Write many small objects, whose numbers follow each other, in compressed streams."""
+    def put_packed(self, first: int, bodies: Sequence[bytes], period: int = 0) -> None:
+        """Write many small objects, whose numbers follow each other; see `put_objects`."""
         start, size = 0, 0
         for end, body in enumerate(bodies, 1):
             size += len(body)
@@ -85,10 +86,10 @@ class PdfFile:
                 some = bodies[start:end]
                 edges = accumulate((len(one) + 1 for one in some[:-1]), initial=0)
                 head = b"".join(b"%d %d " % pair for pair in zip(count(first + start), edges, strict=False))
-                self.put_objects(first + start, len(some), head, b"\n".join(some))
+                self.put_objects(first + start, len(some), head, b"\n".join(some), period)
                 start, size = end, 0
 
-    def put_objects(self, first: int, objects: int, head: bytes, bodies: bytes) -> None:
+    def put_objects(self, first: int, objects: int, head: bytes, bodies: bytes, period: int = 0) -> None:
         """Write a compressed stream of objects whose numbers follow each other.
 
         Args:
@@ -96,9 +97,17 @@ class PdfFile:
             objects: Number of objects.
             head: Number and place of each object's body.
             bodies: The bodies.
+            period: Bytes after which the content nearly repeats, if it does. It is then packed as differences
+                from that many bytes before, as tables of cross-references are, and packs to a quarter.
         """
         entries = b"/Type/ObjStm/N %d/First %d" % (objects, len(head))
-        self._packed.append((first, objects, self.stream(head + bodies, entries)))
+        data = head + bodies
+        if not period:
+            number = self.stream(data, entries)
+        else:
+            rows = np.frombuffer(data + b" " * (-len(data) % period), np.uint8).reshape(-1, period)
+            number = self.put(b"<<%b%b" % (entries, _pack_differences(rows)))
+        self._packed.append((first, objects, number))
 
     def stream(self, data: bytes, entries: bytes = b"", number: int | None = None) -> int:
         """Write a stream, deflated if that makes it smaller, with more dictionary entries."""
@@ -198,19 +207,27 @@ class PdfFile:
         sizes = np.array([objects for _, objects, _ in self._packed])
         table["stream"] = np.repeat([stream for *_, stream in self._packed], sizes)
         table["index"] = np.arange(len(numbers)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        # As differences from the row above, rows are nearly equal and pack to a tenth.
         rows = table.view(np.uint8).reshape(len(table), -1)
-        differences = np.full((len(table), rows.shape[1] + 1), 2, np.uint8)
-        differences[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros((1, rows.shape[1]), np.uint8))
-        data = isal_zlib.compress(differences.tobytes(), 1)
         start = self._position
         self.put(
-            b"<</Type/XRef/Size %d/Index[%d %d]/W[1 4 2]/Length %d/Filter/FlateDecode"
-            b"/DecodeParms<</Predictor 12/Columns 7>>>>stream\n%b\nendstream"
-            % (len(self._offsets) + 1, numbers.start, len(numbers), len(data), data)
+            b"<</Type/XRef/Size %d/Index[%d %d]/W[1 4 2]%b"
+            % (len(self._offsets) + 1, numbers.start, len(numbers), _pack_differences(rows))
         )
         return start
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
         self._position += len(data)
+
+
+def _pack_differences(rows: NDArray[np.uint8]) -> bytes:
+    """Return the rest of a stream: its content are these rows, packed as differences from the row above."""
+    differences = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
+    differences[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=differences[1:, 1:])
+    data = isal_zlib.compress(differences, 1)
+    return b"/DecodeParms<</Predictor 12/Columns %d>>/Length %d/Filter/FlateDecode>>stream\n%b\nendstream" % (
+        rows.shape[1],
+        len(data),
+        data,
+    )

@@ -13,11 +13,11 @@ from export_pipeline.formats.pdf.object_reader import PlainFile
 from export_pipeline.formats.pdf.syntax import are_objects
 
 _STREAM = re.compile(rb"/Type/ObjStm/N (\d+)/First (\d+)")
-_PLACES = re.compile(
-    rb"/Type/XRef/Size \d+/Index\[(\d+) (\d+)\]/W\[1 4 2\].*/Predictor 12/Columns 7>>", re.DOTALL
-)
+_PLACES = re.compile(rb"/Type/XRef/Size \d+/Index\[(\d+) (\d+)\]/W\[1 4 2\]")
+_DIFFERENCES = re.compile(rb"/DecodeParms<</Predictor 12/Columns (\d+)>>")
 _PLACE = np.dtype([("kind", "u1"), ("stream", ">u4"), ("index", ">u2")])
 _PACKED = 2
+_FROM_ABOVE = 2
 
 Ints = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ def has_sound_objects(file: PlainFile) -> bool:
         if b"/ObjStm" not in entries:
             continue
         head = _STREAM.search(entries)
-        content = file.stream(number)
+        content = _content(file, number, entries)
         numbers = _numbers(content[: int(head[2])]) if head else None
         if head is None or numbers is None or numbers.size != 2 * int(head[1]):
             return False
@@ -57,6 +57,21 @@ def has_sound_objects(file: PlainFile) -> bool:
     return is_listed and are_objects(pa.concat_arrays([pa.array(texts, pa.large_binary()), packed]))
 
 
+def _content(file: PlainFile, number: int, entries: bytes) -> bytes:
+    """Return the content of a stream, whose bytes may be differences from the row above; b"" if not sound."""
+    content = file.stream(number)
+    head = _DIFFERENCES.search(entries)
+    if head is None:
+        return content
+    width = int(head[1]) + 1
+    if len(content) % width:
+        return b""
+    rows = np.frombuffer(content, np.uint8).reshape(-1, width)
+    if (rows[:, 0] != _FROM_ABOVE).any():
+        return b""
+    return np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8).tobytes()
+
+
 def _numbers(text: bytes) -> Ints | None:
     """Return the integers of a text; None if there is anything else."""
     words = pc.ascii_split_whitespace(pa.array([text.strip()], pa.binary()).view(pa.string())).flatten()
@@ -70,19 +85,16 @@ def _are_listed(file: PlainFile, places: Ints) -> bool:
     """Return True if cross-references list just these packed objects: number, stream and place in it."""
     if file.packed_places is None:
         return not places.size
-    head = _PLACES.search(file.entries(file.packed_places))
-    if head is None:
+    entries = file.entries(file.packed_places)
+    head = _PLACES.search(entries)
+    content = _content(file, file.packed_places, entries)
+    if head is None or len(content) != int(head[2]) * _PLACE.itemsize:
         return False
     first, count = int(head[1]), int(head[2])
-    rows = np.frombuffer(file.stream(file.packed_places), np.uint8)
-    if rows.size != count * (_PLACE.itemsize + 1):
-        return False
-    rows = rows.reshape(count, -1)
-    listed = np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8).reshape(-1).view(_PLACE)
+    listed = np.frombuffer(content, _PLACE)
     places = places[np.argsort(places[:, 0])]
     return bool(
-        (rows[:, 0] == _PACKED).all()
-        and np.array_equal(places[:, 0], np.arange(first, first + count))
+        np.array_equal(places[:, 0], np.arange(first, first + count))
         and (listed["kind"] == _PACKED).all()
         and np.array_equal(listed["stream"], places[:, 1])
         and np.array_equal(listed["index"], places[:, 2])

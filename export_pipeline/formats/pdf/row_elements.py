@@ -52,12 +52,13 @@ class RowRun:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStream:
-    """The content of an object stream: numbers of its objects, head, and bodies."""
+    """The content of an object stream: numbers of its objects, head, bodies, and the length of each body."""
 
     first: int
     objects: int
     head: bytes
     bodies: bytes
+    period: int
 
 
 def row_references(runs: Sequence[RowRun]) -> Iterator[bytes]:
@@ -72,10 +73,11 @@ def cell_references(runs: Sequence[RowRun]) -> Iterator[bytes]:
 
 def _references(numbers: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     """Yield references to objects, so many from a first one on; the first ones follow each other."""
+    width = len(str(numbers[-1][0] + numbers[-1][1])) if numbers else 0
     for start in range(0, len(numbers), _TOGETHER):
         some = numbers[start : start + _TOGETHER]
         first, (last, count) = some[0][0], some[-1]
-        made = references(np.arange(first, last + count))
+        made = references(np.arange(first, last + count), width)
         for begin, count in some:
             yield made[begin - first : begin - first + count].tobytes()
 
@@ -97,7 +99,7 @@ def _rows(runs: Sequence[RowRun], columns: int) -> tuple[int, Bytes]:
     rows = [run.rows for run in runs]
     cells = references(np.arange(runs[0].first_cell, runs[-1].first_cell + runs[-1].cells))
     tables = digits(np.repeat([run.table for run in runs], rows))
-    return runs[0].first_row, _bodies(b"<</S/TR/P", tables, b" 0 R/K[", cells.reshape(sum(rows), -1), b"]>>")
+    return runs[0].first_row, _lines(b"<</S/TR/P", tables, b" 0 R/K[", cells.reshape(sum(rows), -1), b"]>>")
 
 
 def _cells(runs: Sequence[RowRun], columns: int) -> tuple[int, Bytes]:
@@ -109,17 +111,9 @@ def _cells(runs: Sequence[RowRun], columns: int) -> tuple[int, Bytes]:
     firsts = np.cumsum(cells) - cells
     marks = np.arange(count) + np.repeat([run.mark for run in runs] - firsts, cells)
     parents = np.repeat(_lines(b"<</S/TD/P", rows, b" 0 R/Pg"), columns, axis=0)
-    return runs[0].first_cell, _bodies(
+    return runs[0].first_cell, _lines(
         parents, np.repeat(pages, cells, axis=0), b" 0 R/K", digits(marks), b">>"
     )
-
-
-def _bodies(*pieces: bytes | Bytes) -> Bytes:
-    """Return pieces side by side, with blanks up to a multiple of ten: places that repeat their last digits
-    pack to three quarters.
-    """
-    width = sum(_width(piece) for piece in pieces)
-    return _lines(*pieces, b" " * (-width % 10))
 
 
 def _streams(first: int, bodies: Bytes, size: int) -> Iterator[ObjectStream]:
@@ -128,18 +122,21 @@ def _streams(first: int, bodies: Bytes, size: int) -> Iterator[ObjectStream]:
     numbers = digits(np.arange(first, first + count))
     for begin in range(0, count, size):
         end = min(begin + size, count)
-        head = _lines(numbers[begin:end], places[: end - begin]).tobytes() + b"\n"
-        yield ObjectStream(first + begin, end - begin, head, bodies[begin:end].tobytes())
+        blanks = b" " * (length - numbers.shape[1] - places.shape[1])
+        head = _lines(numbers[begin:end], places[: end - begin], blanks)
+        yield ObjectStream(first + begin, end - begin, head.tobytes(), bodies[begin:end].tobytes(), length)
 
 
-def references(numbers: Ints) -> Bytes:
+def references(numbers: Ints, width: int = 0) -> Bytes:
     """Return a reference to each of these objects, a line of the matrix."""
-    return _lines(b"", digits(numbers), b" 0 R")
+    return _lines(digits(numbers, width), b" 0 R")
 
 
-def digits(numbers: Ints) -> Bytes:
-    """Return the decimal digits of each number, a line of the matrix, with at least one blank before them."""
-    width = len(str(int(numbers.max(initial=0))))
+def digits(numbers: Ints, width: int = 0) -> Bytes:
+    """Return the decimal digits of each number, a line of the matrix, with at least one blank before them;
+    `width` is the least number of places.
+    """
+    width = max(width, len(str(int(numbers.max(initial=0)))))
     quads = -(-width // 4)
     text = np.empty((numbers.size, quads), np.uint32)
     left = numbers

@@ -35,7 +35,7 @@ from export_pipeline.store.base import (
     StoreError,
     StoreUnavailableError,
 )
-from export_pipeline.store.keys import MANIFEST_SUFFIX, whole_key
+from export_pipeline.store.keys import MANIFEST_SUFFIX, is_part_of, whole_key
 from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
 from export_pipeline.store.publish import is_whole, unpublish, verify_file
 from export_pipeline.store.store import Store
@@ -350,8 +350,8 @@ class _Judge:
         return bool(self.known.owned([whole])) or self.known.is_held(whole)
 
     def own(self, keys: Collection[str]) -> set[str]:
-        """Return the keys that this deployment writes, according to its ledger or a manifest."""
-        own = self.known.written(keys)
+        """Return the keys that this deployment writes, by its ledger, a manifest or a part's name."""
+        own = self.known.written(keys) | {key for key in keys if is_part_of(key, self._deployment)}
         for key in set(keys) - own:
             with suppress(NotFoundError, ManifestError, ValueError):
                 manifest = read_manifest(self.store, whole_key(key))

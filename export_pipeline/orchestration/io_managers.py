@@ -35,7 +35,12 @@ from export_pipeline.orchestration.file_metadata import (
 from export_pipeline.orchestration.inputs import load_export
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
-from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, complete_jobs
+from export_pipeline.orchestration.runs.attempts import (
+    ProgressReporter,
+    attempts_of,
+    complete_jobs,
+    deployment_of,
+)
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.outages import retry_until_available, run_in_thread
@@ -241,11 +246,7 @@ class ExportStoreIOManager(dg.IOManager):
         retry_until_available(ensure, context.log)
 
     def _publish(self, context: dg.OutputContext, file: ExportFile) -> StoredFile:
-        deployment: str | None = None
-        # The file is valid without it, but `purge` then needs a job to recognize it as this deployment's.
-        with suppress(LedgerError):
-            deployment = run_in_thread(lambda: self.ledger.open().deployment())
-
+        deployment = deployment_of(self.ledger.open)
         unheld = ExitStack()
 
         def ensure_wanted() -> None:

@@ -36,7 +36,12 @@ from export_pipeline.orchestration.reading import (
     read_again,
     reading,
 )
-from export_pipeline.orchestration.runs.attempts import ProgressReporter, attempts_of, start_jobs
+from export_pipeline.orchestration.runs.attempts import (
+    ProgressReporter,
+    attempts_of,
+    deployment_of,
+    start_jobs,
+)
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.extra_requests import export_extra
 from export_pipeline.orchestration.runs.heartbeat import cancellable
@@ -151,7 +156,8 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                     names = {"media_type": format.media_type, "file_name": file_name(layout, format)}
                     upload: Upload | PartedUpload
                     if limits := limits_of(data.options, format):
-                        upload = unpublished.enter_context(PartedUpload(store, key, folder, **names))
+                        parts = PartedUpload(store, key, folder, deployment=deployment_of(ledger), **names)
+                        upload = unpublished.enter_context(parts)
                         say = partial(report, f"Rendering {format.name}")
                         rendered, facts = render_parts(upload, layout, format, options, limits, say)
                         seconds = time.monotonic() - started

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from urllib.parse import quote
 
 MANIFEST_SUFFIX = ".manifest.json"
@@ -30,7 +31,7 @@ _KEY_LENGTH = 900  # S3 allows 1024 bytes; the rest is reserved for the store's 
 _FILE_NAME_LENGTH = 255
 _SEGMENT = r"[A-Za-z0-9_%~-][A-Za-z0-9_.%~-]*"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
-_PART_KEY = re.compile(r"(.+\.([a-z0-9]+))\.parts/[0-9a-f]{12}/[0-9]{12,}\.\2")
+_PART_KEY = re.compile(r"(.+\.([a-z0-9]+))\.parts/([0-9a-f]{12})([0-9a-f]{12})?/[0-9]{12,}\.\2")
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}(?:\.[a-z0-9]{1,16})?")
 
 
@@ -74,11 +75,30 @@ def part_key(key: str, attempt: str, first_row: int) -> str:
     """Return the key of a part of the export `key`: `{key}.parts/{attempt}/{first_row}.{extension}`.
 
     Args:
-        attempt: 12 hex digits that no other attempt has, so that a new attempt leaves the parts of an older
-            export whole.
+        attempt: Name from `attempt_name`.
         first_row: Number of its first row in the export, from 1.
     """
     return f"{key}.parts/{attempt}/{first_row:012}.{key.rpartition('.')[2]}"
+
+
+def attempt_name(key: str, deployment: str | None) -> str:
+    """Return a name that no other attempt at the export `key` has, so that older parts stay whole.
+
+    Args:
+        deployment: Id of the deployment, if known. `is_part_of` recognizes it in the name.
+    """
+    number = uuid.uuid4().hex[:12]
+    return number if deployment is None else number + _sign_attempt(key, number, deployment)
+
+
+def is_part_of(key: str, deployment: str) -> bool:
+    """Return whether a key is that of a part whose name shows that the deployment has made it."""
+    part = _PART_KEY.fullmatch(key)
+    return part is not None and part[4] == _sign_attempt(part[1], part[3], deployment)
+
+
+def _sign_attempt(key: str, number: str, deployment: str) -> str:
+    return hashlib.sha256(f"{deployment}\n{key}\n{number}".encode()).hexdigest()[:12]
 
 
 def whole_key(key: str) -> str:

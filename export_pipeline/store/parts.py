@@ -20,7 +20,7 @@ from export_pipeline.store.base import (
     StoredFile,
     StoreError,
 )
-from export_pipeline.store.keys import manifest_key, part_key
+from export_pipeline.store.keys import attempt_name, manifest_key, part_key
 from export_pipeline.store.manifest import Manifest, Part, read_manifest
 from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.store import Store
@@ -47,17 +47,27 @@ class RenderedPart:
 class PartedUpload(StagedFile):
     """The parts of one export. They become visible together, right before the manifest that lists them.
 
-    Several threads may write parts at once.
+    Several threads may write parts at once. Their keys show the deployment, so that `purge` can remove those
+    of a run that was killed before the manifest was there.
 
     Attributes:
         key: Key of the export; no file has it, but its manifest lies beside this place.
         path: Folder in which parts can be read back.
     """
 
-    def __init__(self, store: Store, key: str, folder: Path, *, media_type: str, file_name: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        folder: Path,
+        *,
+        media_type: str,
+        file_name: str,
+        deployment: str | None = None,
+    ) -> None:
         self.key, self.path = key, folder
         self._store, self._media_type, self._file_name = store, media_type, file_name
-        self._attempt = uuid.uuid4().hex[:12]
+        self._attempt = attempt_name(key, deployment)
         self._begun: list[Upload] = []
         self._parts: list[RenderedPart] = []
         self._shown: list[str] = []

@@ -27,8 +27,9 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
-def parts_of(store: FolderStore, key: str, folder: Path) -> PartedUpload:
-    upload = PartedUpload(store, key, folder, media_type="text/csv", file_name="a.csv")
+def parts_of(store: FolderStore, key: str, folder: Path, deployment: str | None = None) -> PartedUpload:
+    names = {"media_type": "text/csv", "file_name": "a.csv"}
+    upload = PartedUpload(store, key, folder, **names, deployment=deployment)
     for row in (1, 2):
         part = upload.begin(row)
         part.write(b"a\r\n")
@@ -100,6 +101,30 @@ def test_parts_that_no_manifest_lists_are_removed_after_a_day(
     age(store, 1.5)
     assert set(findings(ledger, store)) == {(FindingKind.INCOMPLETE, key) for key in orphans}
     assert {file.key for file in store.list()} == listed
+
+
+def test_parts_of_a_first_run_without_a_job_are_removed_if_their_names_show_the_deployment(
+    ledger: Ledger, store: FolderStore, tmp_path: Path
+) -> None:
+    """Such as one of the UI that is killed before its manifest; nothing but the names says whose they are."""
+    foreign = set()
+    for number, deployment in enumerate((ledger.deployment(), "another", None)):
+        parts_of(store, f"exports/a/orders/daily/2026-01-0{number + 1}.csv", tmp_path, deployment).publish()
+        if deployment != ledger.deployment():
+            foreign |= {file.key for file in store.list()}
+    own = {file.key for file in store.list() if "2026-01-01" in file.key}
+    foreign -= own
+    moved = next(iter(own)).replace("2026-01-01", "2026-01-04")  # a copy under another key proves nothing
+    store.put_bytes(b"a\r\n", moved, media_type="text/csv")
+    foreign.add(moved)
+    age(store, 0.5)
+    assert findings(ledger, store) == []
+    age(store, 1.5)
+    assert set(findings(ledger, store)) == {
+        *((FindingKind.INCOMPLETE, key) for key in own),
+        *((FindingKind.FOREIGN, key) for key in foreign),
+    }
+    assert {file.key for file in store.list()} == foreign
 
 
 @pytest.mark.parametrize("manifest", [b"{ damaged", None])

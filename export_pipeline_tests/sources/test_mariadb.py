@@ -38,6 +38,8 @@ CREATE TABLE orders (
     id BIGINT PRIMARY KEY, customer_id INT, total DECIMAL(12,2), placed DATETIME,
     FOREIGN KEY (customer_id) REFERENCES customers (id));
 INSERT INTO orders SELECT seq, NULLIF(MOD(seq, 4), 0), seq / 8, '2024-01-01' + INTERVAL seq HOUR FROM seq_1_to_9000;
+CREATE TABLE ratings (id INT PRIMARY KEY, stars TINYINT(1), shift INT(1), fine BOOLEAN);
+INSERT INTO ratings VALUES (1, 5, 7, TRUE), (2, NULL, 0, FALSE), (3, 1, 1, NULL);
 CREATE TABLE tenants (id VARCHAR(20) COLLATE utf8mb4_bin PRIMARY KEY);
 INSERT INTO tenants VALUES ('Zoe'), ('zoe'), ('Zoë');
 CREATE TABLE ledger (id INT PRIMARY KEY, tenant VARCHAR(20), amount VARCHAR(20));
@@ -102,6 +104,19 @@ def test_every_value_is_as_stored(shop: str) -> None:
             "balance": None, "score": None, "big": None, "kind": "b", "noon": None, "uid": None, "notes": "ZOË",
         },
     ]  # fmt: skip
+
+
+def test_a_number_of_one_digit_is_a_number(shop: str) -> None:
+    """BOOLEAN is an alias of TINYINT(1), which holds numbers up to 127, and INT(1) any number."""
+    described = spec(shop, "ratings")
+    kinds = {column["name"]: column["type"] for column in described["columns"]}
+    assert kinds == {"id": "integer", "stars": "integer", "shift": "integer", "fine": "boolean"}
+    assert rows(shop, described) == [
+        {"id": 1, "stars": 5, "shift": 7, "fine": True},
+        {"id": 2, "stars": None, "shift": 0, "fine": False},
+        {"id": 3, "stars": 1, "shift": 1, "fine": None},
+    ]
+    assert [row["id"] for row in rows(shop, described, filters={"stars": {"range": {"from": 2}}})] == [1]
 
 
 def test_a_number_beyond_64_bits_is_no_other_number(shop: str) -> None:

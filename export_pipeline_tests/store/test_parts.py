@@ -20,7 +20,7 @@ import pytest
 from export_pipeline.store import Store, StoredFile, StoreError, Upload, manifest_key, open_store
 from export_pipeline.store.base import StagedFile
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.keys import part_key, request_key, whole_key, window_key
+from export_pipeline.store.keys import attempt_name, part_key, request_key, whole_key, window_key
 from export_pipeline.store.manifest import Manifest, read_manifest
 from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import (
@@ -366,6 +366,7 @@ def test_a_zip_holds_all_parts_and_the_manifest(store: Store, tmp_path: Path) ->
 def test_a_part_s_key_tells_its_export_and_no_other_key_looks_like_one() -> None:
     whole = window_key("a", "takeoff", "daily", "2026-01-31", "csv")
     assert whole_key(part_key(whole, "0123456789ab", 7)) == whole
+    assert whole_key(part_key(whole, attempt_name(whole, "deployment"), 7)) == whole
     for key in (
         whole,
         request_key("acme.csv.parts", "202601010000", "csv"),

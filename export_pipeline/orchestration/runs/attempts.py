@@ -15,6 +15,7 @@ from export_pipeline.jobs import (
     File,
     Job,
     Ledger,
+    LedgerError,
     LedgerUnavailableError,
     RefusedError,
     ThrottledProgress,
@@ -51,6 +52,13 @@ def job_tags(jobs: Iterable[Job], aliases: Mapping[str, str] = MappingProxyType(
 def asks_for(tags: Mapping[str, str], asked: str, format: str) -> bool:
     """Return whether jobs of a run with these tags that asked for this name wait for this format."""
     return tags.get(f"{FORMAT_TAG}.{asked}", asked) == format
+
+
+def deployment_of(ledger: Callable[[], Ledger]) -> str | None:
+    """Return the id of this deployment, by which `purge` recognizes its files; None without a ledger."""
+    with suppress(LedgerError):
+        return run_in_thread(lambda: ledger().deployment())
+    return None
 
 
 def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None = None) -> list[Attempt]:

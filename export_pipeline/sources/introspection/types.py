@@ -73,6 +73,11 @@ def is_unlimited(type_: sa.types.TypeEngine[Any]) -> bool:
     return type_.precision is None or (type_.scale or 0) < 0
 
 
+def is_flag(type_: sa.types.TypeEngine[Any]) -> bool:
+    """Return whether a type is MySQL's BOOLEAN, an alias of TINYINT(1). It holds other numbers too."""
+    return isinstance(type_, mysql.TINYINT) and type_.display_width == 1
+
+
 class Geometry(sa.types.NullType):
     """A spatial type of MySQL or MariaDB. SQLAlchemy does not know it, and no cast makes it a string."""
 
@@ -88,8 +93,8 @@ def declared_type(type_: sa.types.TypeEngine[Any], digits: tuple[int, int] | Non
             return Typed("enum", settings={"labels": {value: value for value in type_.enums}})
         case sa.Boolean():
             return Typed("boolean")
-        case sa.Integer() if getattr(type_, "display_width", None) == 1:
-            return Typed("boolean")  # MySQL's BOOLEAN is an alias of TINYINT(1)
+        case mysql.TINYINT() if is_flag(type_):
+            return Typed("boolean")
         case sa.BigInteger() if getattr(type_, "unsigned", False):
             return decimal(20, 0)
         case sa.Integer():

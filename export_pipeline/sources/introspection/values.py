@@ -1,4 +1,4 @@
-"""Examines values where types are not enough: all of SQLite, PostgreSQL's numerics without limits.
+"""Examines values where types are not enough: all of SQLite, numerics without limits, booleans of MySQL.
 
 All columns of a table are examined in one pass over its rows.
 """
@@ -19,10 +19,12 @@ from export_pipeline.sources.introspection.types import (
     Typed,
     decimal,
     declared_type,
+    is_flag,
     is_unlimited,
     widest,
 )
 
+_NUMBERS = Typed("integer", "TINYINT(1), but not all values are 0 or 1")
 _EXPRESSIONS = 1500  # SQLite allows 2,000 in a select
 _LAST_DIGIT = "5e-16"  # less than half a unit of the last of the 15 digits that SQLite shows of a double
 
@@ -36,7 +38,21 @@ def typed_fields(connection: sa.Connection, table: TableFacts) -> dict[str, Type
     if table.dialect == "sqlite":
         return _of_sqlite(connection, table)
     digits = _digits(connection, table) if table.dialect == "postgresql" else {}
-    return {field.name: declared_type(field.type, digits.get(field.name)) for field in table.fields}
+    types = {field.name: declared_type(field.type, digits.get(field.name)) for field in table.fields}
+    return types | dict.fromkeys(_flags_with_numbers(connection, table), _NUMBERS)
+
+
+def _flags_with_numbers(connection: sa.Connection, table: TableFacts) -> list[str]:
+    """Return the columns of MySQL's type BOOLEAN that hold other numbers than 0 and 1."""
+    names = [field.name for field in table.fields if is_flag(field.type)]
+    if not names:
+        return []
+    cells: list[sa.ColumnElement[int]] = [
+        sa.column(sa.quoted_name(name, True), sa.Integer()) for name in names
+    ]
+    tests = [sa.func.max(sa.case((cell.in_([0, 1]), 0), (cell.is_not(None), 1))) for cell in cells]
+    row = connection.execute(sa.select(*tests).select_from(table.clause)).one()
+    return [name for name, other in zip(names, row, strict=True) if other]
 
 
 def _digits(connection: sa.Connection, table: TableFacts) -> dict[str, tuple[int, int]]:

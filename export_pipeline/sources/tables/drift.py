@@ -31,6 +31,8 @@ _DOUBLE_DIGITS = 15
 def explain_misread(stored: Stored, type_: ColumnType, zone: str | None) -> str | None:
     """Return why an enforced type cannot be read exactly as the declared one; None if it can."""
     kind = type_.kind
+    if kind is Kind.INTEGER and stored.type_name.startswith("tinyint"):
+        return None  # TINYINT(1), MySQL's BOOLEAN, holds other numbers too
     if kind in _READ_AS and stored.family not in _READ_AS[kind]:
         return f"it is {stored.type_name} there, which cannot be read as {kind}"
     scale = stored.precision[1] if stored.precision else 0

@@ -19,8 +19,8 @@ from export_pipeline.formats.pdf.structure import Element
 from export_pipeline.formats.pdf.style import CELL, LEADING, MARGIN, PAD_X, PAD_Y, UNIT
 from export_pipeline.formats.pdf.typeset import Line, Typesetter
 
-ROWS_TOGETHER = 2
-"""Rows that stay with a table's header, and with its totals."""
+_FIRST_ROWS, _LAST_ROWS = 2, 4
+"""Rows that stay with a table's header where it begins, and with its totals: a page of two is a waste."""
 _SMALL_TABLE = 12
 """Most rows of a table that is not divided if it takes at most a quarter of a page."""
 _MAX_LINES = 12
@@ -185,7 +185,7 @@ class StripPrinter:
         whole = self._header_height + int(heights.sum()) + self._totals_height
         if rows == heights.size <= _SMALL_TABLE and whole <= self._pages.body // 4:
             return whole
-        return self._header_height + min(int(heights[:ROWS_TOGETHER].sum()), 8 * LEADING)
+        return self._header_height + min(int(heights[:_FIRST_ROWS].sum()), 8 * LEADING)
 
     def close_table(self, elements: Sequence[Element | None]) -> None:
         """Print the totals, whose rows are these elements."""
@@ -215,7 +215,7 @@ class StripPrinter:
         while at < end:
             fit = int(np.searchsorted(rows.edges, rows.edges[at] + pages.room, side="right")) - 1
             fit = min(fit, end)
-            last = end - ROWS_TOGETHER
+            last = end - _LAST_ROWS
             if is_last and last < fit:
                 rest = int(rows.edges[end] - rows.edges[at]) + self._totals_height
                 ending = int(rows.edges[end] - rows.edges[max(last, begin)]) + self._totals_height

@@ -95,7 +95,7 @@ class InlineMaker:
             format,
             export_id=request.job_id,
             run_id=attempt.run_id or "",
-            folder=self._folder,
+            local=self._folder / f"{os.getpid()}-{request.job_id}{format.extension}",
         ) as (file, _):
             upload = cast(Upload, file.upload)
             opened = upload.path.open("rb")

@@ -81,13 +81,13 @@ def render_small(
     *,
     export_id: str,
     run_id: str,
-    folder: Path,
+    local: Path,
 ) -> Iterator[tuple[ExportFile, Rendering]]:
     """Render an export into the store, read it back, and yield it proven. It is not visible yet.
 
     Args:
         export_id: Name of the file in the store.
-        folder: Folder for the file while it is read back.
+        local: Path of the file while it is read back.
 
     Raises:
         TooLargeError: the file is too large.
@@ -104,7 +104,7 @@ def render_small(
         request_key(data.scope, export_id, format.extension),
         media_type=format.media_type,
         file_name=file_name(layout, format),
-        local=folder / f"{export_id}{format.extension}",
+        local=local,
     ) as upload:
         rendered = format.render(layout, cast(BinaryIO, _Bounded(upload, max_bytes)), options)
         upload.finish()

@@ -23,7 +23,8 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 import export_pipeline.jobs.migrations.versions
 from export_pipeline.jobs import Ledger, Status
-from export_pipeline.orchestration.runs.code_version import CODE_TAG, code_version
+from export_pipeline.orchestration.runs.attempts import CODE_TAG
+from export_pipeline.orchestration.runs.code_version import code_version
 from export_pipeline_tests.paths import ROOT
 from export_pipeline_tests.system import asking, checks
 from export_pipeline_tests.system.deployment import System, daemon, migrate

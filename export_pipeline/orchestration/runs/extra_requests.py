@@ -236,7 +236,7 @@ class _ExtraExports:
             format,
             export_id=job.id,
             run_id=self._context.run_id,
-            folder=self._folder,
+            local=self._folder / f"{job.id}{format.extension}",
         ) as (file, rendering):
             return self._publish(job, file, rendering)
 

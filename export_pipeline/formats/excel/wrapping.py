@@ -95,7 +95,9 @@ def _next_lines(letters: NDArray[np.uint8], edges: Ints, starts: Ints, at: Ints,
     reach = np.searchsorted(edges, edges[at] + room, side="right") - 1
     # A space at the end of a line takes no room.
     reach += letters[np.minimum(reach, letters.size - 1)] == _SPACE
-    following = starts[np.searchsorted(starts, reach, "right") - 1] if starts.size else at
+    before = np.searchsorted(starts, reach, "right")
+    # A text may reach no start: the line would begin at the last one of all texts.
+    following = np.where(before > 0, starts[before - 1], at) if starts.size else at.copy()
     for index in np.flatnonzero(following <= at).tolist():
         # A word wider than a line is broken before the first character that does not fit.
         place = max(int(reach[index]), int(at[index]) + 1)

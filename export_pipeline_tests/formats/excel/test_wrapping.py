@@ -48,6 +48,17 @@ def test_lines_break_between_words_and_within_words_wider_than_the_column(width:
     assert counted == [lines_one_by_one(text, width * 100 - 200) for text in texts]
 
 
+@pytest.mark.parametrize("width", [9, 20, 35])
+def test_texts_that_begin_with_words_wider_than_the_column_are_counted_alike(width: int) -> None:
+    chance = random.Random(width)
+    for _ in range(300):
+        first = chance.choice("abiWé") * chance.randrange(1, 300)
+        others = ["".join(chance.choices("abW ", k=chance.randrange(1, 60))) for _ in range(3)]
+        texts = [re.sub(" +", " ", text).strip(" ") for text in (first, *others)]
+        counted = wrapped_lines(pa.array(texts), width, 27).to_pylist()
+        assert counted == [lines_one_by_one(text, width * 100 - 200) if text else 1 for text in texts], texts
+
+
 def test_any_ideograph_may_begin_a_line() -> None:
     texts = ["漢" * 40, "aa 漢漢漢漢", None, "", "\n", "漢\n漢", "b" * 100_000]
     assert wrapped_lines(pa.array(texts), 12, 27).to_pylist() == [10, 2, 1, 1, 2, 2, 27]

@@ -116,9 +116,10 @@ def forget_content(
     file_key: str,
     kept: Collection[str],
 ) -> None:
-    """Remove metadata and descriptions from the events of a step, in every table that holds a copy.
+    """Remove metadata and descriptions from the events of a file, in every table that holds a copy.
 
-    Events that name another file by its key stay: a step may have made files of several requests.
+    Events name their file by its key: a step may have made files of several requests and formats. Of events
+    that name no file, those of the file's own step lose theirs.
 
     Dagster can delete a run or a whole asset, but not the content of one materialization. Both deletions
     leave a copy of the last materialization in the asset table.
@@ -131,12 +132,11 @@ def forget_content(
     """
     storage = sql_storage(instance)
     events, assets, checks = SqlEventLogStorageTable, AssetKeyTable, AssetCheckExecutionsTable
-    of_step = sa.and_(
-        events.c.run_id == run_id, sa.or_(events.c.step_key == step, events.c.step_key.endswith(f".{step}"))
-    )
+    of_step = sa.or_(events.c.step_key == step, events.c.step_key.endswith(f".{step}"))
+    of_file = sa.and_(events.c.run_id == run_id, sa.or_(of_step, _names(events.c.event, file_key)))
     copies = [
-        (events, events.c.event, of_step),
-        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(f'"{file_key}"')),
+        (events, events.c.event, of_file),
+        (assets, assets.c.last_materialization, _names(assets.c.last_materialization, file_key)),
         (checks, checks.c.evaluation_event, checks.c.run_id == run_id),
     ]
     of_run = [storage.run_connection(run_id)] if has_run else []
@@ -169,55 +169,70 @@ def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Co
     """
     storage = sql_storage(instance)
     events, assets = SqlEventLogStorageTable, AssetKeyTable
-    names = f'"{file_key}"'
     of_file = sa.and_(
-        events.c.run_id == RUNLESS_RUN_ID, events.c.asset_key.is_not(None), events.c.event.contains(names)
+        events.c.run_id == RUNLESS_RUN_ID, events.c.asset_key.is_not(None), _names(events.c.event, file_key)
     )
     copies = [
         (events, events.c.event, of_file),
-        (assets, assets.c.last_materialization, assets.c.last_materialization.contains(names)),
+        (assets, assets.c.last_materialization, _names(assets.c.last_materialization, file_key)),
     ]
     _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", file_key, kept)
     _strip_rows(storage.index_connection(), copies, "", file_key, kept)
 
 
+def _names(column: sa.Column[Any], file_key: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a serialized event holds the key of a file as a text."""
+    return column.contains(json.dumps(file_key), autoescape=True)
+
+
 def _stripped(text: str, step: str, file_key: str, kept: Collection[str]) -> str:
-    """Return a serialized event with only the metadata to keep; one of another step or file as it is."""
+    """Return a serialized event with only the metadata to keep; one of another file or step as it is."""
     event = json.loads(text)
     entry = event.get("event_log_entry", event)
-    if (entry.get("step_key") or "").rpartition(".")[2] != step or not entry.get("dagster_event"):
+    if not entry.get("dagster_event"):
         return text
-    if (keys := set(_keys(event))) and file_key not in keys:
+    described = list(_described(event))
+    if keys := set(_keys(described)):
+        is_of_file = file_key in keys
+    else:
+        is_of_file = (entry.get("step_key") or "").rpartition(".")[2] == step
+    if not is_of_file:
         return text
-    _strip(event, kept)
+    for part in described:
+        if part["__class__"] == _CHECKED:
+            part["metadata"] = {name: one for name, one in part["metadata"].items() if name in kept}
+            part["description"] = None
+        else:
+            part["metadata_entries"] = [one for one in part["metadata_entries"] if one["label"] in kept]
     if entry["dagster_event"]["event_type_value"] == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value:
         entry["dagster_event"]["message"] = entry["user_message"] = "The file was removed."
     return json.dumps(event)
 
 
-def _keys(value: Any) -> Iterator[str]:
-    """Yield the keys of the files that the metadata in a serialized event name."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _keys(item)
-    elif isinstance(value, dict):
-        if value.get("label") == "key":
-            yield value["entry_data"]["text"]
-        elif value.get("__class__") == "AssetCheckEvaluation" and "key" in value["metadata"]:
-            yield value["metadata"]["key"]["text"]
-        for item in value.values():
-            yield from _keys(item)
+_CHECKED = "AssetCheckEvaluation"
 
 
-def _strip(value: Any, kept: Collection[str]) -> None:
+def _described(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a serialized event that have metadata.
+
+    Metadata is not searched: it holds rows, whose columns and cells may be named as anything here is.
+    """
     if isinstance(value, list):
         for item in value:
-            _strip(item, kept)
+            yield from _described(item)
     elif isinstance(value, dict):
-        if "metadata_entries" in value:
-            value["metadata_entries"] = [one for one in value["metadata_entries"] if one["label"] in kept]
-        if value.get("__class__") == "AssetCheckEvaluation":
-            value["metadata"] = {name: one for name, one in value["metadata"].items() if name in kept}
-            value["description"] = None
-        for item in value.values():
-            _strip(item, kept)
+        if value.get("__class__") == _CHECKED or ("__class__" in value and "metadata_entries" in value):
+            yield value
+        for name, item in value.items():
+            if name not in ("metadata", "metadata_entries"):
+                yield from _described(item)
+
+
+def _keys(described: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield the keys of the files that metadata names."""
+    for part in described:
+        if part["__class__"] == _CHECKED:
+            named = [part["metadata"].get("key", {})]
+        else:
+            named = [one["entry_data"] for one in part["metadata_entries"] if one["label"] == "key"]
+        yield from (one["text"] for one in named if "text" in one)

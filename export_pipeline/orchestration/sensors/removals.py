@@ -12,10 +12,11 @@ import time
 from urllib.parse import unquote
 
 import dagster as dg
+import sqlalchemy as sa
 
 from export_pipeline.datasets.partition_keys import labelled_ending, scope_key
 from export_pipeline.formats.registry import UnknownFormatError, format_of
-from export_pipeline.jobs import Ledger
+from export_pipeline.jobs import Ledger, LedgerError
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles, Removal
 from export_pipeline.jobs.states import Status
@@ -26,7 +27,8 @@ from export_pipeline.orchestration.dagster_compat.event_log import (
 )
 from export_pipeline.orchestration.dagster_compat.runs import forget_config
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
-from export_pipeline.store import Store
+from export_pipeline.redaction import hide_in_error
+from export_pipeline.store import Store, StoreError
 from export_pipeline.store.keys import NO_SCOPE
 from export_pipeline.store.publish import is_whole
 
@@ -46,13 +48,16 @@ def forget_removed(
 ) -> int:
     """Remove the content of all removed files from Dagster's database. Return the number of files.
 
-    Files of runs that have not ended are left for the next call, as these runs will still write events.
+    Files of runs that have not ended are left for the next call, as these runs will still write events. So
+    is a file whose content cannot be removed: this is logged, and stops no other.
 
     Args:
         until: Deadline on the clock of `time.monotonic`.
 
     Raises:
         LedgerError: the ledger cannot be used.
+        StoreError: the store cannot be used.
+        sqlalchemy.exc.DBAPIError: Dagster's database cannot be used.
     """
     known, after, done = KnownFiles.sharing(ledger), 0, 0
     while page := known.removals(_PAGE, after):
@@ -60,7 +65,15 @@ def forget_removed(
             after = removal.id
             if time.monotonic() > until:
                 return done
-            if _forget(removal, ledger, store, instance):
+            try:
+                is_done = _forget(removal, ledger, store, instance)
+            except (LedgerError, StoreError, sa.exc.DBAPIError):
+                raise  # no other could be removed
+            except Exception as error:
+                hide_in_error(error)
+                _logger.exception("What Dagster knows of %s cannot be removed", removal.file_key)
+                continue
+            if is_done:
                 known.forget(removal)
                 done += 1
     return done

@@ -348,16 +348,22 @@ def test_if_its_run_is_canceled_it_is_canceled_too(
     assert ledger.get(id).status is Status.CANCELED
 
 
+@pytest.mark.parametrize("gone", [(0, 1), (0,), (1,)])
+@pytest.mark.parametrize("format", ["csv", "json"])
 def test_the_removal_of_a_file_leaves_what_dagster_knows_of_the_others(
-    books: Deployment, ledger: Ledger
+    books: Deployment, ledger: Ledger, format: str, gone: tuple[int, ...]
 ) -> None:
-    run, ids = run_first(books, {"format": "csv", "scope": bookkeeping.ODD}, {"scope": bookkeeping.ODD})
-    for id in ids[:2]:
-        ledger.delete(id, books.store.delete)
-    assert forget_removed(ledger, books.store, books.instance) == 2
+    odd = {"scope": bookkeeping.ODD}
+    run, ids = run_first(
+        books, {"format": format, **odd}, {"format": "excel" if format == "json" else "csv", **odd}
+    )
+    for place in gone:
+        ledger.delete(ids[place], books.store.delete)
+    assert forget_removed(ledger, books.store, books.instance) == len(gone)
+    kept = [id for place, id in enumerate(ids) if place not in gone]
     files = made(books, run.run_id)
     shown = {key: "preview" in one.metadata for key, one in files.items()}
-    assert shown == {key: ids[2] in key for key in files}
+    assert shown == {key: any(id in key for id in kept) for key in files}
     checked = [
         record.event_log_entry.dagster_event.asset_check_evaluation_data
         for record in books.instance.get_records_for_run(
@@ -367,6 +373,12 @@ def test_the_removal_of_a_file_leaves_what_dagster_knows_of_the_others(
     ]
     assert len(checked) == 6
     assert {str(one.metadata["key"].value): one.description is not None for one in checked} == shown
+    for one in files.values():
+        newest = books.instance.get_latest_materialization_event(one.asset_key)
+        assert newest is not None
+        assert newest.asset_materialization is not None
+        metadata = newest.asset_materialization.metadata
+        assert ("preview" in metadata) is shown[str(metadata["key"].value)]
 
 
 def test_the_same_request_of_a_run_that_works_is_left_to_join_it(books: Deployment, ledger: Ledger) -> None:

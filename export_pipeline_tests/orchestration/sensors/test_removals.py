@@ -8,9 +8,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.datasets import export_file
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.orchestration.sensors import removals
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, files
@@ -162,6 +164,38 @@ def test_a_file_that_no_job_has_is_forgotten_too(
     assert forget_removed(ledger, deployment.store, deployment.instance) == 1
     assert "preview" not in _metadata(deployment, windows[0].run_id)
     assert KnownFiles.sharing(ledger).removals(10) == []
+
+
+@pytest.mark.parametrize("name", ["label", "metadata_entries"])
+def test_rows_may_hold_any_text(
+    marked: str, deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = [{name: "key"}, {name: "AssetCheckEvaluation"}]
+    monkeypatch.setattr(export_file, "_preview", lambda _: rows)
+    result = deployment.run(["csv"])
+    assert "preview" in _metadata(deployment, result.run_id)
+    KnownFiles.sharing(ledger).note_removal(str(files(result)["csv"]["key"]), result.run_id)
+    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert "preview" not in _metadata(deployment, result.run_id)
+
+
+def test_one_that_fails_stops_no_other_and_is_tried_again(
+    marked: str, deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [deployment.run(["csv"]).run_id for _ in range(2)]
+    keys = [str(_metadata(deployment, run)["key"].value) for run in runs]  # type: ignore[attr-defined]
+    for key, run in zip(keys, runs, strict=True):
+        KnownFiles.sharing(ledger).note_removal(key, run)
+    real = removals.forget_content
+    with monkeypatch.context() as failing:
+        failing.setattr(
+            removals, "forget_content", lambda *args: 1 / 0 if args[1] == runs[0] else real(*args)
+        )
+        assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert ["preview" in _metadata(deployment, run) for run in runs] == [True, False]
+    assert [one.file_key for one in KnownFiles.sharing(ledger).removals(10)] == keys[:1]
+    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert "preview" not in _metadata(deployment, runs[0])
 
 
 def _metadata(deployment: Deployment, run_id: str) -> dict[str, object]:

@@ -24,6 +24,10 @@ _SECTION = re.compile(rb"(?<!\d)(\d++) (\d++)\s*?\n")
 _REFERENCE = re.compile(rb"(?<!\d)(\d++) 0 R")
 _NAMED = re.compile(rb"/([^\s/<>\[\]()]++)\s++(\d++) 0 R")
 _STREAM = re.compile(rb"/Length (\d+)\b[^>]*(?:>>\s*)+stream\r?\n")
+_FILTER = re.compile(rb"/Filter\s*\[?\s*/([^\s/<>\[\]()]*)")
+_PAGE = re.compile(rb"/Type\s*/Page(?=[\s/<>\[\]()])")
+_PAGES = re.compile(rb"/Type\s*/Pages(?=[\s/<>\[\]()])")
+_BOX = re.compile(rb"/MediaBox\s*\[\s*%b\s*\]" % rb"\s+".join([rb"([+-]?(?:\d+\.?\d*|\.\d+))"] * 4))
 _PACKED_PLACES = re.compile(rb"/XRefStm (\d+)")
 _DIGITS = (*range(10), *range(11, 16))
 """The positions of digits in an entry of the table: of the offset, and of the generation."""
@@ -53,6 +57,8 @@ class PlainFile:
         self._file = path.open("rb")
         self.has_jpeg = False
         try:
+            if not re.match(rb"%PDF-[12]\.\d\s", self._file.read(16)):
+                raise NotPlain("it does not begin with the version of PDF")
             self._read_table(path.stat().st_size)
             self._root = self.reference(self.body(self._catalog), b"Pages")
             self.pages = _number(self.body(self._root), b"Count")
@@ -167,13 +173,18 @@ class PlainFile:
         content = data[head.end() : head.end() + int(head[1])]
         self._decoded[number] = True
         entries = data[: head.end()]
-        if b"/DCTDecode" in entries:
+        coding = _FILTER.search(entries)
+        if coding is None and _is_packed(content):
+            raise NotPlain(f"object {number} does not say how it is encoded")
+        if coding is None:
+            return content
+        if coding[1] == b"DCTDecode":
             if not (content.startswith(b"\xff\xd8") and content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")):
                 raise NotPlain(f"object {number} is not a whole JPEG image")
             self.has_jpeg = True
             return content
-        if b"/Filter" not in entries:
-            return content
+        if coding[1] != b"FlateDecode":
+            raise NotPlain(f"object {number} has the unknown filter {coding[1].decode('ascii', 'replace')}")
         unpacker = isal_zlib.decompressobj()
         try:
             content = unpacker.decompress(content, _ZLIB_LIMIT)
@@ -196,10 +207,16 @@ class PlainFile:
         return {name: int(value) for name, value in _NAMED.findall(match[1])} if match else {}
 
     def page_bodies(self) -> Iterator[bytes]:
-        """Yield the pages' dictionaries, in order."""
+        """Yield the pages' dictionaries, in order; each has the type and the size of a page."""
         count = 0
         for body in self._below(self._root, 0):
             count += 1
+            box = _BOX.search(body)
+            if not _PAGE.search(body) or not box:
+                raise NotPlain("its type or its size is missing")
+            left, bottom, right, top = map(float, box.groups())
+            if left >= right or bottom >= top:
+                raise NotPlain("it has no size")
             yield body
         if count != self.pages:
             raise NotPlain(f"it has {count} pages and says {self.pages}")
@@ -211,6 +228,8 @@ class PlainFile:
             yield body
         elif depth > _DEEPEST:
             raise NotPlain("its pages lie too deep")
+        elif not _PAGES.search(body):
+            raise NotPlain("a group of pages is of another type")
         for kid in kids:
             yield from self._below(kid, depth + 1)
 
@@ -218,7 +237,15 @@ class PlainFile:
 def references(data: bytes, key: bytes) -> list[int]:
     """Return the objects that a dictionary lists, or names, under a key."""
     match = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
-    return [int(number) for number in _REFERENCE.findall(match[1] or match[2] or b"")] if match else []
+    listed = (match[1] or match[2] or b"") if match else b""
+    if _REFERENCE.sub(b"", listed).strip():
+        raise NotPlain(f"a dictionary lists under /{key.decode()} what is no object")
+    return [int(number) for number in _REFERENCE.findall(listed)]
+
+
+def _is_packed(content: bytes) -> bool:
+    """Return True if this begins as what zlib packs."""
+    return content[:1] == b"x" and int.from_bytes(content[:2], "big") % 31 == 0
 
 
 def _number(data: bytes, key: bytes) -> int:

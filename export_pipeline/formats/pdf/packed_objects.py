@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf.object_reader import PlainFile
-from export_pipeline.formats.pdf.syntax import are_objects
+from export_pipeline.formats.pdf.syntax import are_objects, has_repeated_key
 
 _STREAM = re.compile(rb"/Type/ObjStm/N (\d+)/First (\d+)")
 _PLACES = re.compile(rb"/Type/XRef/Size \d+/Index\[(\d+) (\d+)\]/W\[1 4 2\]")
@@ -34,6 +34,8 @@ def has_sound_objects(file: PlainFile) -> bool:
     at = 0
     for number in file.numbers():
         entries = file.entries(number)
+        if has_repeated_key(entries):
+            return False
         texts.append(entries)
         if b"/ObjStm" not in entries:
             continue

@@ -25,6 +25,7 @@ _ROW = b"/Row BMC"
 _CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
 _PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
 _MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
+_TRUETYPE = b"\x00\x01\x00\x00"
 _NO_FONT = b"\n/ 0 Tf \n"
 """Separator between two pages: a page begins without a font."""
 _BATCH = 4 << 20
@@ -35,7 +36,7 @@ _PARSED_PAGES = 100
 """Up to this many pages, the syntax of every object and of every operator of every page is checked too, and
 JPEG images are decoded. Where `syntax` does not know a form, and for images, qpdf does it, which takes longer
 than all else. A file of any length is read object by object, if it is plain: every stream is decoded, which
-checks its zlib checksum, and every font of a page must be embedded.
+checks its zlib checksum, every font of a page must be embedded, and every page must have its type and size.
 """
 
 _Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
@@ -156,6 +157,8 @@ class _Reader:
             descriptor = file.body(file.reference(file.body(one), b"FontDescriptor"))
             if b"/FontFile2" not in descriptor:
                 self._note(f"font {label} is not embedded")
+            elif not file.stream(file.reference(descriptor, b"FontFile2")).startswith(_TRUETYPE):
+                self._note(f"font {label} has no font program")
         return unicode
 
     def facts(self) -> FileFacts:
@@ -220,7 +223,8 @@ class _Reader:
         else:
             self._note(f"font {label} has no ToUnicode map")
         descendants = font.get("/DescendantFonts", [font])
-        if not all("/FontFile2" in d.get("/FontDescriptor", {}) for d in descendants):
+        programs = [one.get("/FontDescriptor", {}).get("/FontFile2") for one in descendants]
+        if not all(isinstance(program, pikepdf.Stream) for program in programs):
             self._note(f"font {label} is not embedded")
         self._fonts[font.objgen] = unicode
         return unicode

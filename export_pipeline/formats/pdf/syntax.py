@@ -7,6 +7,7 @@ inside page content, and at comments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -38,6 +39,37 @@ _OPERATORS = {
 """Operators by their operands: n is a number, / a name, < a dictionary, ( a string, [ an array; | is a name
 that needs no white space after it, as what follows begins with a delimiter.
 """
+
+
+_NAMES = re.compile(rb"/[^\x00\s()<>\[\]{}/%]*")
+_TOKENS = re.compile(
+    rb"<<|>>|[\[\]]|\((?:[^()\\]|\\.)*\)|/[^\x00\s()<>\[\]{}/%]*|[^\x00\s()<>\[\]/]+", re.DOTALL
+)
+
+
+def has_repeated_key(text: bytes) -> bool:
+    """Return True if a dictionary in an object has a key twice; readers differ in which one holds."""
+    names = _NAMES.findall(text)
+    if len(set(names)) == len(names):
+        return False
+    is_value = False
+    opened: list[set[bytes] | None] = [None]
+    for token in _TOKENS.findall(text):
+        keys = opened[-1]
+        if token in (b"<<", b"["):
+            opened.append(set() if token == b"<<" else None)
+        elif token in (b">>", b"]"):
+            opened.pop()
+            if not opened:
+                return False  # no object at all
+        elif keys is not None and not is_value and token.startswith(b"/"):
+            if token in keys:
+                return True
+            keys.add(token)
+            is_value = True
+            continue
+        is_value = False
+    return False
 
 
 def are_objects(bodies: Sequence[bytes] | pa.Array) -> bool:

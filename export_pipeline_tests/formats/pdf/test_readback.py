@@ -183,6 +183,76 @@ def test_a_damaged_picture_is_a_problem(
         assert readback.read_back(path).problems
 
 
+_DAMAGES: dict[str, tuple[bytes, bytes]] = {
+    "header": (rb"\A%PDF", rb"%PXF"),
+    "version": (rb"\A%PDF-1", rb"%PDF-x"),
+    "filter": (rb"/FlateDecode", rb"/FlateDecodX"),
+    "key of the filter": (rb"/Filter/", rb"/Filtex/"),
+    "page type": (rb"/Type/Page/Parent", rb"/Type/Pagx/Parent"),
+    "key of the page type": (rb"/Type/Page/Parent", rb"/Typx/Page/Parent"),
+    "type of the tree": (rb"/Type/Page/Parent", rb"/Type/Tree/Parent"),
+    "type of a group of pages": (rb"/Type/Pages/", rb"/Type/Pagec/"),
+    "reference": (rb"(/Contents\[[^\]]*)R\]", rb"\g<1>5]"),
+    "size": (rb"/MediaBox\[0 0 6", rb"/MediaBox[0 0 /"),
+    "three numbers": (rb"/MediaBox\[0 0", rb"/MediaBox[ 0 "),
+    "no width": (rb"/MediaBox\[0 0 \d{3}", rb"/MediaBox[0 0 000"),
+    "no height": (rb"(/MediaBox\[0 0 \d+) \d{3}\b", rb"\1 0.0"),
+    "key of the size": (rb"/MediaBox", rb"/MedioBox"),
+    "key of the font program": (rb"/FontFile2", rb"/FontFilex"),
+    "font program of another object": (rb"/FontFile2 \d+", rb"/FontFile2 1"),
+}
+"""Each replaces one thing in a file by something that is as long, if need be with blanks at its end."""
+
+
+@pytest.mark.parametrize("parsed", [0, 1_000])
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_what_a_viewer_needs_is_checked_in_files_of_any_length(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, parsed: int
+) -> None:
+    monkeypatch.setattr(readback, "_PARSED_PAGES", parsed)
+    data, path = sound.read_bytes(), tmp_path / "changed.pdf"
+    pattern, replacement = _DAMAGES[damage]
+    places = list(re.finditer(pattern, data))
+    assert places
+    for place in places:
+        changed = place.expand(replacement).ljust(len(place[0]))
+        path.write_bytes(data[: place.start()] + changed + data[place.start() + len(changed) :])
+        assert readback.read_back(path).problems, place
+
+
+@pytest.mark.parametrize("parsed", [0, 1_000])
+@pytest.mark.parametrize("program", [b"null", b"<</Length 4>>stream\nfont\nendstream"])
+def test_a_font_without_its_program_is_a_problem(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: bytes, parsed: int
+) -> None:
+    monkeypatch.setattr(readback, "_PARSED_PAGES", parsed)
+    data, path = sound.read_bytes(), tmp_path / "changed.pdf"
+    fonts = list(re.finditer(rb"\n(\d+ 0 obj\n)<<[^>]*/Length1 .*?\nendobj\n", data, re.DOTALL))
+    assert fonts
+    for font in fonts:
+        changed = (b"\n" + font[1] + program + b"\nendobj\n").ljust(len(font[0]))
+        path.write_bytes(data[: font.start()] + changed + data[font.end() :])
+        assert readback.read_back(path).problems
+
+
+@pytest.mark.parametrize(
+    ("key", "twice"),
+    [
+        (rb"/Encoding/Identity-H", rb"/BaseFont/X"),
+        (rb"/ItalicAngle \d", rb"/Ascent 1"),
+        (rb"/Lang\([^)]*\)", b"/Type/X"),
+    ],
+)
+def test_a_key_that_stands_twice_is_a_problem_of_a_short_file(
+    sound: Path, tmp_path: Path, key: bytes, twice: bytes
+) -> None:
+    data, path = sound.read_bytes(), tmp_path / "changed.pdf"
+    place = re.search(key, data)
+    assert place
+    path.write_bytes(data[: place.start()] + twice.ljust(len(place[0])) + data[place.end() :])
+    assert any("duplicated key" in problem for problem in readback.read_back(path).problems)
+
+
 def test_rows_and_sums_of_the_counting_section(sound: Path) -> None:
     facts = readback.read_back(sound)
     assert facts.rows == 300

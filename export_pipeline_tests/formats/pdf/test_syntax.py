@@ -12,7 +12,7 @@ import pytest
 
 from export_pipeline.core.layout import Section
 from export_pipeline.formats.pdf.readback import read_back
-from export_pipeline.formats.pdf.syntax import are_objects, are_operators
+from export_pipeline.formats.pdf.syntax import are_objects, are_operators, has_repeated_key
 from export_pipeline_tests.formats.pdf.reading import layout, rendered
 from export_pipeline_tests.formats.pdf.test_tagged import layouts, linked, table, write
 
@@ -97,3 +97,21 @@ def test_the_head_of_an_object_stream_names_each_object_once() -> None:
         assert len(streams) > 2
         for stream in streams:
             assert len(stream.read_bytes()[: int(stream.First)].split()) == 2 * int(stream.N)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_repeated"),
+    [
+        (b"<</A/B/B/A>>", False),
+        (b"<</A 1 0 R/B[/A/A]/C<</A/A>>>>", False),
+        (b"<</A(/A\\)/A)/B<00>/C(<</A/A)>>", False),
+        (b"<</A 1/B 2/A 3>>", True),
+        (b"<</A/A/A/B>>", True),
+        (b"[<</A 1>><</B<00>/C<</D 1 0 R/D null>>>>]", True),
+        (b"<</A 1>>/B/B>>]>>", False),
+    ],
+)
+def test_a_key_that_stands_twice_in_one_dictionary_is_told_from_others(
+    text: bytes, is_repeated: bool
+) -> None:
+    assert has_repeated_key(text) is is_repeated

@@ -29,7 +29,7 @@ from export_pipeline.datasets.small_export import (
     render_small,
 )
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.jobs import Attempt, LedgerError, RefusedError
+from export_pipeline.jobs import Attempt, LedgerError, RefusedError, UnknownJobError
 from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.jobs.inline import InlineExports, new_inline_run
 from export_pipeline.redaction import hide_in_error
@@ -39,6 +39,8 @@ from export_pipeline.store import Store, StoreError, Upload
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
 MAX_MEMORY_BYTES = 2 << 30
+MAX_TABLE_BYTES = 256 << 20
+"""Maximum size of the tables of an export after a stage, as Arrow has them."""
 
 
 class InlineMaker:
@@ -73,7 +75,7 @@ class InlineMaker:
             raise InlineError(Failure.SOURCE_UNAVAILABLE, str(error)) from error
         except SourceError as error:
             raise InlineError(Failure.SOURCE_ERROR, str(error)) from error
-        except RefusedError as error:
+        except (RefusedError, UnknownJobError) as error:
             raise InlineError(Failure.CANCELED, str(error)) from error
         except (LedgerError, StoreError) as error:
             raise InlineError(Failure.UNAVAILABLE, str(error)) from error
@@ -86,7 +88,7 @@ class InlineMaker:
         begun = time.monotonic()
         dataset, format = self._datasets[request.row["dataset"]], FORMATS[request.row["format"]]
         opening = open_snapshot(self._settings.source_url, statement_timeout=STATEMENT_SECONDS)
-        data = read_small(opening, dataset, format, request.row["scope"], request.config)
+        data = read_small(opening, dataset, format, request.row["scope"], request.config, MAX_TABLE_BYTES)
         attempt = Attempt(request.job_id, 1, new_inline_run())
         with render_small(
             self._store,
@@ -139,7 +141,7 @@ class InlineMaker:
         )
         try:
             self._ledger.completed(attempt, published_file(file, stored), expires_at)
-        except RefusedError:
+        except (RefusedError, UnknownJobError):
             unpublish(file.store, stored.key, unless=is_of_another_run(attempt.run_id))
             raise
 

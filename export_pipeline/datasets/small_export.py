@@ -27,8 +27,6 @@ from export_pipeline.store.keys import request_key
 
 MAX_ROWS = 10_000
 MAX_FILE_BYTES = 64 << 20
-MAX_TABLE_BYTES = 256 << 20
-"""Maximum size of all tables of an export in memory, as Arrow has them."""
 STATEMENT_SECONDS = 15.0
 """Timeout of a query of a small export."""
 
@@ -47,12 +45,14 @@ def read_small(
     format: Format[Any],
     scope: str | None,
     config: Mapping[str, Any],
+    max_bytes: int,
 ) -> ExportData:
     """Read, build and sanitize an export, with its tables in memory.
 
     Args:
         opening: Opens the snapshot of the source.
         config: Options of the request, as `config_of` returns them, without a window.
+        max_bytes: Maximum size of all tables of a stage in memory, as Arrow has them. Two stages are held.
 
     Raises:
         TooLargeError: it has too many rows, or takes too much memory.
@@ -68,8 +68,10 @@ def read_small(
         if data.source_rows > max_rows:
             message = f"It has {data.source_rows:,} rows; {max_rows:,} can be made at once."
             raise TooLargeError(message)
-        data = _hold(replace(data, options={**data.options, **format_options.model_dump()}))
-    return _hold(sanitize(_hold(dataset.shape.build(data))))
+        data = _hold(replace(data, options={**data.options, **format_options.model_dump()}), max_bytes)
+    for stage in (dataset.shape.build, sanitize):
+        data = _hold(stage(data), max_bytes)  # the stage before is given back
+    return data
 
 
 @contextmanager
@@ -144,14 +146,14 @@ class _Bounded:
         return self._upload.closed
 
 
-def _hold(data: ExportData) -> ExportData:
+def _hold(data: ExportData, max_bytes: int) -> ExportData:
     """Return the export with its tables in memory: each stage is computed once, and `changed` is complete."""
-    left, tables = MAX_TABLE_BYTES, {}
+    left, tables = max_bytes, {}
     for name, table in data.tables.items():
         batches = []
         for batch in table.open():
             if (left := left - batch.nbytes) < 0:
-                raise TooLargeError(f"It takes more than {MAX_TABLE_BYTES:,} bytes of memory.")
+                raise TooLargeError(f"It takes more than {max_bytes:,} bytes of memory.")
             batches.append(batch)
         whole = pa.Table.from_batches(batches) if batches else table.arrow()
         tables[name] = Table.of(name, table.columns, whole)

@@ -8,8 +8,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.tables import jobs, secrets
+
+_CODE = "code that claims requests"
+"""Name of a value in `export_secrets`, the ledger's table of values by name; it is no secret."""
+
+
+def note_code(connection: sa.Connection, version: str) -> None:
+    """Note the version of the code by which requests are claimed from now on."""
+    known = secrets.c.name == _CODE
+    if connection.scalars(sa.select(secrets.c.secret).where(known)).one_or_none() == version:
+        return
+    insert_first = insert_new(connection, secrets, "name").values(name=_CODE, secret=version)
+    connection.execute(insert_first)
+    connection.execute(sa.update(secrets).where(known).values(secret=version))
 
 
 def claim_rows(
@@ -45,13 +59,16 @@ def claim_rows(
 
 
 def claim_extra(
-    connection: sa.Connection, now: datetime, dataset: str, run_id: str, patience: timedelta
+    connection: sa.Connection, now: datetime, dataset: str, run_id: str, code: str, patience: timedelta
 ) -> sa.RowMapping | None:
     """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
 
     It is no window of a schedule, in its first attempt, and was never dispatched. There is none while a
-    request of higher priority is pending: the run makes room for it.
+    request of higher priority is pending: the run makes room for it. Nor is there one for a run of other code
+    than that by which requests are claimed.
     """
+    if connection.scalars(sa.select(secrets.c.secret).where(secrets.c.name == _CODE)).one_or_none() != code:
+        return None
     pending = (jobs.c.status == Status.PENDING, jobs.c.deleted_at.is_(None))
     highest = sa.select(sa.func.max(jobs.c.priority)).where(*pending).scalar_subquery()
     suits = (

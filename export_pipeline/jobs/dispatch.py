@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.claims import claim_extra, claim_rows
+from export_pipeline.jobs.claims import claim_extra, claim_rows, note_code
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import Attempt, Job
@@ -52,15 +52,23 @@ class Dispatcher(LeaseKeeper):
             )
         return [Job.of(row) for row in rows]
 
-    def claim_extra(self, dataset: str, run_id: str) -> Job | None:
+    def claims_by(self, code: str) -> None:
+        """Note the version of the code by which requests are claimed from now on; see `claim_extra`."""
+        with self._writing() as (connection, _):
+            note_code(connection, code)
+
+    def claim_extra(self, dataset: str, run_id: str, code: str) -> Job | None:
         """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
 
         It stays pending until the run reports that it has started. Windows of schedules, later attempts and
         requests that were dispatched before are left to runs of their own, and so is every request while one
-        of higher priority is pending.
+        of higher priority is pending, or if others claim requests by other code than the run's.
+
+        Args:
+            code: Version of the run's code.
         """
         with self._writing() as (connection, now):
-            row = claim_extra(connection, now, dataset, run_id, PATIENCE)
+            row = claim_extra(connection, now, dataset, run_id, code, PATIENCE)
         return None if row is None else Job.of(row)
 
     def keep_claims(self, waiting: Sequence[Job]) -> None:
@@ -71,9 +79,14 @@ class Dispatcher(LeaseKeeper):
             connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
 
     def requeue(self, attempt: Attempt) -> None:
-        """Requeue a claimed job whose run ended before it started to work on it."""
+        """Requeue a claimed job whose run ended before it started to work on it.
+
+        If the attempt names a run, a claim of another one stands.
+        """
         with self._writing() as (connection, _):
-            waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING)
+            waits = [*self._conditions(attempt), jobs.c.status == Status.PENDING]
+            if attempt.run_id is not None:
+                waits.append(jobs.c.claimed_by == attempt.run_id)
             connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
 
     def release(self, attempts: Sequence[Attempt]) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.dispatch import Dispatcher
-from export_pipeline.jobs.errors import ErrorCode
+from export_pipeline.jobs.errors import ErrorCode, SupersededError
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status
@@ -45,10 +45,29 @@ class RunReports(Dispatcher):
                 return job
         return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
 
-    def started_extra(self, attempt: Attempt) -> Job:
-        """Mark a job as started when its run claimed it by `claim_extra`: its rows were read after that."""
-        values = {"run_id": attempt.run_id, "started_at": jobs.c.claimed_at}
-        return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
+    def started_extra(self, attempt: Attempt, since: datetime) -> Job:
+        """Mark a job as started by the run that has claimed it by `claim_extra`.
+
+        Args:
+            since: Time of the claim, after which its rows were read (aware).
+
+        Raises:
+            SupersededError: the run's claim does not stand any more: somebody else may have the job.
+            UnknownJobError: the job was deleted.
+        """
+        values = {"status": Status.PROCESSING, "run_id": attempt.run_id, "started_at": since}
+        with self._writing() as (connection, _):
+            claimed = (jobs.c.claimed_by == attempt.run_id, jobs.c.claimed_at.is_not(None))
+            mine = (*self._conditions(attempt), *claimed, jobs.c.status == Status.PENDING)
+            update = sa.update(jobs).where(*mine).values(**values).returning(*jobs.c)
+            row = connection.execute(update).mappings().one_or_none()
+            if row is None:
+                job = self._read_job(connection, attempt, OPERATOR)
+                message = f"Run {attempt.run_id} has lost its claim of export job {job.id}."
+                raise SupersededError(message, job.status)
+            job = Job.of(row)
+            record_event(connection, job, EventKind.STARTED)
+        return job
 
     def progress(
         self,

@@ -383,6 +383,7 @@ secrets = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     comment="Secrets with which the HTTP service signs.",
 )
+"""Values by name. One is no secret: the version of the code that claims requests."""
 
 EVENTS = tuple(f"export.{status}" for status in ("completed", "failed", "canceled", "expired"))
 """The events that webhooks are told of."""

@@ -46,6 +46,7 @@ def refused(maker: inline_work.InlineMaker, settings: Settings, scope: str) -> F
         ("disk full", Failure.UNAVAILABLE),
         ("ledger away", Failure.UNAVAILABLE),
         ("source away", Failure.SOURCE_UNAVAILABLE),
+        ("canceled and deleted", Failure.CANCELED),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing_and_says_why(
@@ -62,11 +63,23 @@ def test_what_cannot_be_made_leaves_nothing_and_says_why(
         case "file too large":
             monkeypatch.setattr(small_export, "MAX_FILE_BYTES", 100)
         case "tables too large":
-            monkeypatch.setattr(small_export, "MAX_TABLE_BYTES", 100)
+            monkeypatch.setattr(inline_work, "MAX_TABLE_BYTES", 100)
         case "out of memory":
             monkeypatch.setattr(small_export, "sanitize", fail(MemoryError()))
         case "disk full":
             monkeypatch.setattr(upload, "write_all", fail(OSError(errno.ENOSPC, "No space left on device")))
+        case "canceled and deleted":
+            real = inline_work.publish
+
+            def publish(*args: Any, **more: Any) -> Any:
+                result = real(*args, **more)
+                with Ledger(settings.jobs_url) as ledger:
+                    (job,) = ledger.find()
+                    ledger.canceled(job.id)
+                    ledger.delete(job.id, lambda _: None)
+                return result
+
+            monkeypatch.setattr(inline_work, "publish", publish)
         case "ledger away":
             monkeypatch.setattr(maker._ledger, "begin_inline", fail(LedgerUnavailableError("It is away.")))
         case "source away":

@@ -1,10 +1,14 @@
 import threading
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import pytest
 
 from export_pipeline.jobs import Attempt, File, Job, Ledger, Status
+from export_pipeline.jobs.errors import SupersededError
 from export_pipeline_tests.jobs.database import Database
 
+_CODE = "0123"
 FILE = File("exports/a/1.csv", "a.csv", 10, 1, "00")
 
 
@@ -128,6 +132,7 @@ def test_canceled_and_deleted_jobs_are_not_claimed(database: Database, ledger: L
 def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, ledger: Ledger) -> None:
     for scope in "abcd":
         database.insert_many(10, scope)
+    ledger.claims_by(_CODE)
     (dataset,) = {job.dataset for job in ledger.find()}
     taken: list[Job] = []
     ready = threading.Barrier(4)
@@ -135,7 +140,7 @@ def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, l
     def work() -> None:
         ready.wait()
         while len(taken) < 40:
-            if (job := ledger.claim_extra(dataset, threading.current_thread().name)) is not None:
+            if (job := ledger.claim_extra(dataset, threading.current_thread().name, _CODE)) is not None:
                 taken.append(job)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -145,21 +150,60 @@ def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, l
         thread.join()
     assert Counter(Counter(job.id for job in taken).values()) == {1: 40}
     assert {(job.dispatches, job.status) for job in taken} == {(1, Status.PENDING)}
-    assert ledger.claim_extra(dataset, "run") is None
+    assert ledger.claim_extra(dataset, "run", _CODE) is None
 
 
 def test_a_run_takes_on_nothing_while_a_higher_priority_waits(database: Database, ledger: Ledger) -> None:
     database.insert()
+    ledger.claims_by(_CODE)
     (dataset,) = {job.dataset for job in ledger.find()}
     database.run(
         "INSERT INTO export_jobs (dataset, format, scope, priority) VALUES ('another', 'csv', 'a', 1)"
     )
-    assert ledger.claim_extra(dataset, "run") is None
+    assert ledger.claim_extra(dataset, "run", _CODE) is None
     (urgent,) = ledger.claim(1)
     assert urgent.dataset == "another"
-    assert ledger.claim_extra(dataset, "run") is None  # it has no place yet
+    assert ledger.claim_extra(dataset, "run", _CODE) is None  # it has no place yet
     finish(ledger, urgent)
-    taken = ledger.claim_extra(dataset, "run")
+    taken = ledger.claim_extra(dataset, "run", _CODE)
     assert taken is not None
-    started = ledger.started_extra(Attempt(taken.id, 1, "run"))
+    started = ledger.started_extra(Attempt(taken.id, 1, "run"), _at(taken))
     assert (started.started_at, started.is_extra) == (taken.claimed_at, True)
+
+
+def test_a_run_takes_on_nothing_if_requests_are_claimed_by_other_code(
+    database: Database, ledger: Ledger
+) -> None:
+    database.insert()
+    (dataset,) = {job.dataset for job in ledger.find()}
+    assert ledger.claim_extra(dataset, "run", _CODE) is None  # nobody has claimed anything yet
+    for code, is_taken in (("newer", False), (_CODE, True)):
+        ledger.claims_by(code)
+        ledger.claims_by(code)
+        assert (ledger.claim_extra(dataset, "run", _CODE) is not None) is is_taken
+
+
+def test_a_run_that_has_lost_its_claim_cannot_start(database: Database, ledger: Ledger) -> None:
+    """Somebody else has the job, or will have it."""
+    database.insert()
+    (dataset,) = {job.dataset for job in ledger.find()}
+    ledger.claims_by(_CODE)
+    taken = ledger.claim_extra(dataset, "run", _CODE)
+    assert taken is not None
+    attempt = Attempt(taken.id, 1, "run")
+    ledger.requeue(Attempt(taken.id, 1, "another run"))  # whose claim it is not
+    assert ledger.get(taken.id).claimed_at == taken.claimed_at
+    ledger.requeue(taken.current)
+    with pytest.raises(SupersededError, match="lost its claim"):
+        ledger.started_extra(attempt, _at(taken))
+    (again,) = ledger.claim(1, who="sensor")
+    with pytest.raises(SupersededError, match="lost its claim"):
+        ledger.started_extra(attempt, _at(taken))
+    ledger.requeue(attempt)
+    job = ledger.get(taken.id)
+    assert (job.status, job.run_id, job.claimed_at) == (Status.PENDING, None, again.claimed_at)
+
+
+def _at(job: Job) -> datetime:
+    assert job.claimed_at is not None
+    return job.claimed_at

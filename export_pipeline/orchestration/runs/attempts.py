@@ -109,7 +109,7 @@ def complete_jobs(
     """Complete every job that waits for the file of a format in this run.
 
     Raises:
-        RefusedError: all of them were canceled meanwhile.
+        RefusedError: all of them were canceled or deleted meanwhile.
     """
     if not attempts_of(run.tags, run.run_id, format):
         return
@@ -123,6 +123,8 @@ def complete_jobs(
             done += 1
         except RefusedError as error:
             refused = error
+        except UnknownJobError:
+            refused = deleted_error(job.id)
     if refused and not done:
         raise refused
 

@@ -52,7 +52,7 @@ from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope
 from export_pipeline.orchestration.runs.attempts import CODE_TAG, attempts_of
 from export_pipeline.orchestration.runs.heartbeat import cancellable, ensure_lease
 from export_pipeline.orchestration.runs.outages import retry_until_available
-from export_pipeline.redaction import redacted_errors
+from export_pipeline.redaction import redacted_errors, summarize_error
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline.sources.tables import read as tables
@@ -64,6 +64,8 @@ MAX_EXTRA = 100
 """Maximum number of requests that a run takes on, so that people can read its log."""
 MAX_SECONDS = 30.0
 """Maximum time that a run goes on by itself, e.g. after its own request has waited for the source."""
+MAX_TABLE_BYTES = 16 << 20
+"""Maximum size of the tables of an export after a stage. Two stages are held, so 32 MB at most."""
 _OUTAGES = (LedgerError, StoreError, SourceUnavailableError, OSError)
 """Errors that the next request would meet too."""
 
@@ -73,9 +75,19 @@ Events = Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]
 def export_extra(context: dg.OpExecutionContext, own: ExportFile) -> Events:
     """Export small requests of the run's dataset that wait, and yield what Dagster is told of each.
 
+    The run has done its own request, so no error of another one fails it.
+
     Args:
-        own: The file of the run's own request, which is done.
+        own: The file of the run's own request.
     """
+    try:
+        with redacted_errors():
+            yield from _export_extra(context, own)
+    except Exception as error:
+        context.log.warning(f"This run takes on no more requests: {summarize_error(error)}")
+
+
+def _export_extra(context: dg.OpExecutionContext, own: ExportFile) -> Events:
     seconds = load_settings().extra_seconds
     if not seconds or not _may_take_on(context, own):
         return
@@ -83,12 +95,12 @@ def export_extra(context: dg.OpExecutionContext, own: ExportFile) -> Events:
     # A busy machine needs longer for each.
     until = time.monotonic() + max(seconds, min(extra.own_seconds(), MAX_SECONDS))
     ledger = context.resources.ledger.open
-    with redacted_errors(), _frozen_garbage():
+    with _frozen_garbage():
         for _ in range(MAX_EXTRA):
             if time.monotonic() >= until or (job := extra.claim()) is None:
                 return
             try:
-                with cancellable(ledger, context.run, context.instance, context.job_def):
+                with cancellable(ledger, context.run, context.instance, context.job_def, is_done=True):
                     made = extra.export(job)
             except _OUTAGES as error:
                 context.log.warning(f"This run takes on no more requests: {sentence(str(error))}")
@@ -125,7 +137,7 @@ def _may_take_on(context: dg.OpExecutionContext, own: ExportFile) -> bool:
     )
 
 
-class _OwnRunError(Exception):
+class OwnRunError(Exception):
     """Raised when a request needs a run of its own."""
 
 
@@ -175,7 +187,8 @@ class _ExtraExports:
     def claim(self) -> Job | None:
         """Return the next request for this run; None if there is none, or the ledger is away."""
         with suppress(LedgerError):
-            return self._ledger().claim_extra(self._dataset.dataset, self._context.run_id)
+            code = self._context.run.tags[CODE_TAG]
+            return self._ledger().claim_extra(self._dataset.dataset, self._context.run_id, code)
         return None
 
     def export(self, job: Job) -> _Made | None:
@@ -192,7 +205,8 @@ class _ExtraExports:
             self._put_back(job)
             if isinstance(error, _OUTAGES) or not isinstance(error, Exception):
                 raise
-            self._context.log.info(f"Export job {job.id} gets a run of its own.")
+            why = summarize_error(error)
+            self._context.log.info(f"Export job {job.id} gets a run of its own. {why}")
             return None
 
     def events(self, job: Job, made: _Made) -> Events:
@@ -220,15 +234,16 @@ class _ExtraExports:
     def _make(self, job: Job) -> _Made | None:
         dataset, ledger = self._dataset, self._ledger()
         if any(other.status is Status.PROCESSING for other in ledger.identical_in_flight(job)):
-            raise _OwnRunError  # the sensor lets it join that run
+            raise OwnRunError("Another run works at the same request; it joins that one.")
         self._scopes.read(job)
         config = within_limit(partial(self._checked_config, job))
         if "window" in config or any((config.get("parts") or {}).values()):
-            raise _OwnRunError
+            raise OwnRunError("It has a window or parts.")
         if dataset.reuse_within is not None and ledger.reuse(job, dataset.reuse_within) is not None:
             return None
         format = FORMATS[dataset.format_aliases.get(job.format, job.format)]
-        data = read_small(self._source.snapshot(), dataset, format, job.scope, config)
+        opening = self._source.snapshot()
+        data = read_small(opening, dataset, format, job.scope, config, MAX_TABLE_BYTES)
         with render_small(
             self._store,
             data,
@@ -251,7 +266,7 @@ class _ExtraExports:
 
         def start() -> None:
             ensure_lease(self._ledger, self._context.run_id)
-            self._ledger().started_extra(attempt)
+            self._ledger().started_extra(attempt, job.claimed_at or job.created_at)
 
         stored, _ = publish(
             file.store,
@@ -264,7 +279,7 @@ class _ExtraExports:
             retry_until_available(
                 lambda: self._ledger().completed(attempt, published, expires_at), self._context.log
             )
-        except RefusedError:
+        except (RefusedError, UnknownJobError):
             unpublish(file.store, stored.key, unless=is_of_another_run(attempt.run_id))
             raise
         return _Made(file, rendering, stored, expires_at)
@@ -273,6 +288,6 @@ class _ExtraExports:
         """Let a request have a run of its own; one whose file was about to appear gets another attempt."""
         with suppress(LedgerError):  # the reconciler does it when this run has ended
             ledger = self._ledger()
-            ledger.requeue(job.current)
             attempt = Attempt(job.id, job.attempt, self._context.run_id)
+            ledger.requeue(attempt)
             ledger.restart(attempt, "worker_lost", "Its file could not be stored. It is tried again.")

@@ -36,7 +36,12 @@ _renewed_at: dict[str, float] = {}
 
 @contextmanager
 def cancellable(
-    ledger: Callable[[], Ledger], run: dg.DagsterRun, instance: dg.DagsterInstance, job: dg.JobDefinition
+    ledger: Callable[[], Ledger],
+    run: dg.DagsterRun,
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    *,
+    is_done: bool = False,
 ) -> Iterator[None]:
     """Renew the run's lease, and interrupt this process, as Ctrl-C would, when the run has to end.
 
@@ -49,9 +54,10 @@ def cancellable(
 
     Args:
         job: The run's job definition. Its executor determines whether all steps run in this process.
+        is_done: True if the run's jobs have their files, so that what becomes of them does not end the run.
     """
     alone = job.executor_def.name in _IN_PROCESS
-    ids = [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
+    ids = [] if is_done else [attempt.job_id for attempt in attempts_of(run.tags, run.run_id)]
     _workers.setdefault(run.run_id, _worker_id(os.getpid()) if alone else run.run_id)
     done, working = threading.Event(), threading.Lock()
     asking: threading.Thread | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +28,8 @@ from export_pipeline.orchestration.dagster_compat.runs import (
     will_be_retried,
 )
 from export_pipeline.orchestration.dagster_compat.steps import step_failures
-from export_pipeline.orchestration.runs.attempts import asks_for, job_tags
+from export_pipeline.orchestration.partitions import ON_DEMAND
+from export_pipeline.orchestration.runs.attempts import asks_for, attempts_of, job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
 MAX_ATTEMPTS = 3
@@ -58,7 +59,9 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, until: float = math.
     working = {job.run_id for job in jobs if job.run_id and job.status is Status.PROCESSING}
     begun = {run.run_id for run in under_way if run.status in _BEGUN and is_of_this_code(run)}
     ended = {run_id for run_id in working if run_id in runs and runs[run_id].is_finished}
-    leases = ledger.judge_leases(working | begun, others=runs.keys(), doubted=ended)
+    # Runs that claim requests themselves may be of another instance.
+    claimers = {job.claimed_by for job in jobs if job.claimed_by and job.status is Status.PENDING}
+    leases = ledger.judge_leases(working | begun, others=runs.keys() | claimers, doubted=ended)
     for run in under_way:
         if time.monotonic() >= until:
             return 0
@@ -126,7 +129,11 @@ def reconcile_jobs(
                 ledger.requeue(job.current)  # it never began, so no attempt is used up
             else:
                 waiting.append(job)
-        elif job.claimed_at and (age > _NO_RUN or _has_ended(runs.get(job.claimed_by or ""), leases)):
+        elif job.claimed_at and _has_ended(runs.get(job.claimed_by or ""), leases):
+            ledger.requeue(job.current)
+        elif job.claimed_at and _may_live(leases, job.claimed_by):
+            waiting.append(job)  # that run makes it
+        elif job.claimed_at and age > _NO_RUN:
             ledger.requeue(job.current)
     if waiting:
         ledger.keep_claims(waiting)
@@ -156,6 +163,11 @@ def _runs(instance: dg.DagsterInstance, of: dg.RunsFilter) -> list[dg.DagsterRun
 def _is_lost(leases: Mapping[str, Lease], run_id: str | None) -> bool:
     lease = leases.get(run_id or "")
     return lease is not None and lease.is_lost
+
+
+def _may_live(leases: Mapping[str, Lease], run_id: str | None) -> bool:
+    lease = leases.get(run_id or "")
+    return lease is not None and not lease.is_lost
 
 
 def _has_ended(run: dg.DagsterRun | None, leases: Mapping[str, Lease]) -> bool:
@@ -195,7 +207,7 @@ def _end(
         elif job.is_extra:  # what ended the run may be no fault of this one's
             return _lost(ledger, job, "Its run ended without its file.", max_attempts)
         elif run.status is dg.DagsterRunStatus.SUCCESS:
-            published = _published(instance, job, run)
+            published = _published(ledger, instance, job, run)
             if published is None:
                 return _lost(ledger, job, "Its run ended without a file.", max_attempts)
             ledger.completed(attempt, *published)
@@ -242,11 +254,16 @@ def _message(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
     return None
 
 
-def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tuple[File, datetime] | None:
+def _published(
+    ledger: Ledger, instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun
+) -> tuple[File, datetime] | None:
     """Return the file that a run made for a job, and the time when it expires."""
+    served = {attempt.job_id for attempt in attempts_of(run.tags, None)}
+    if job.id not in served and all(one.identity != job.identity for one in ledger.get_all(served).values()):
+        return None  # it has not joined an equal request, so no file of the run is its own
     for made in materializations(instance, run.run_id):
-        if asks_for(run.tags, job.format, made.asset_key.path[-1]) and "key" in made.metadata:
-            value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
+        value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
+        if _is_asked_for(job, run, made.asset_key.path, value, served):
             file = File(
                 value["key"],
                 value["file name"],
@@ -259,3 +276,20 @@ def _published(instance: dg.DagsterInstance, job: Job, run: dg.DagsterRun) -> tu
             )
             return file, datetime.fromtimestamp(value["expires"], UTC)
     return None
+
+
+def _is_asked_for(
+    job: Job, run: dg.DagsterRun, asset: Sequence[str], value: Mapping[str, Any], served: Collection[str]
+) -> bool:
+    """Return whether a file of a run is that of a job. A run also makes files of other requests.
+
+    Args:
+        asset: Path of the file's asset key.
+        value: Metadata of its materialization.
+        served: Ids of the jobs for which the run was started.
+    """
+    dataset, cadence, format = asset
+    if "key" not in value or dataset != job.dataset or not asks_for(run.tags, job.format, format):
+        return False
+    export_id = value["key"].rpartition("/")[2].partition(".")[0]
+    return value.get("scope") == job.scope and (cadence != ON_DEMAND or export_id in served)

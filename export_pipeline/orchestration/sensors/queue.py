@@ -69,6 +69,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         begun, deadline = time.monotonic(), tick_deadline()
         try:
             ledger = resource.open()
+            ledger.claims_by(_loaded_version())
             reconcile(ledger, context.instance, until=begun + (deadline - begun) / 4)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:

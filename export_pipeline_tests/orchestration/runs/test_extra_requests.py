@@ -114,7 +114,7 @@ def test_one_that_needs_a_run_of_its_own_gets_it(
         case "rows":
             monkeypatch.setattr(small_export, "MAX_ROWS", 0)
         case "bytes":
-            monkeypatch.setattr(small_export, "MAX_TABLE_BYTES", 100)
+            monkeypatch.setattr(extra_requests, "MAX_TABLE_BYTES", 100)
         case "parts":
             values = {"options": '{"parts": {"max_rows": 100000}}'}
         case "window":
@@ -340,9 +340,11 @@ def test_if_its_run_is_canceled_it_is_canceled_too(
     """Only one whose file is about to appear names its run."""
     id = insert(books, **_OWN)
     run = books.instance.create_run_for_job(books.definitions.resolve_job_def("records_on_demand_job"))
-    job = ledger.claim_extra("records", run.run_id)
+    ledger.claims_by("code")
+    job = ledger.claim_extra("records", run.run_id, "code")
     assert job is not None
-    ledger.started_extra(Attempt(id, 1, run.run_id))
+    assert job.claimed_at is not None
+    ledger.started_extra(Attempt(id, 1, run.run_id), job.claimed_at)
     books.instance.report_run_canceled(run)
     reconcile(ledger, books.instance)
     assert ledger.get(id).status is Status.CANCELED

@@ -1,0 +1,162 @@
+"""Requests that a run takes on, when others meddle: nobody gets the file of another request, none is lost."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from export_pipeline.demo import bookkeeping
+from export_pipeline.jobs import Attempt, Job, Ledger, Status
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration.runs import extra_requests, heartbeat
+from export_pipeline.orchestration.runs.attempts import CODE_TAG
+from export_pipeline.orchestration.runs.reconciler import reconcile
+from export_pipeline_tests.orchestration.deployment import Deployment
+from export_pipeline_tests.orchestration.requesting import insert, launch, tick
+from export_pipeline_tests.orchestration.runs.test_extra_requests import _OWN as OWN
+from export_pipeline_tests.orchestration.runs.test_extra_requests import at, books, made, run_first
+
+__all__ = ["books"]
+
+_ODD = {"scope": bookkeeping.ODD}
+
+
+def age(books: Deployment, id: str) -> None:
+    """Let a request be claimed long ago."""
+    engine = sa.create_engine(books.source.url)
+    with engine.begin() as connection:
+        mine = jobs.c.id == id
+        claimed = connection.execute(sa.select(jobs.c.claimed_at).where(mine)).scalar_one()
+        earlier = claimed - timedelta(minutes=10)
+        connection.execute(sa.update(jobs).where(mine).values(claimed_at=earlier))
+    engine.dispose()
+
+
+def test_a_slow_one_stays_that_of_its_run(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = []
+
+    def wait(job: Job) -> None:
+        claimed.append(job.claimed_at)
+        age(books, job.id)
+        assert tick(books) == []
+
+    at(monkeypatch, "_publish", wait)
+    run, (_, id) = run_first(books, _ODD)
+    job = ledger.get(id)
+    assert (job.status, job.run_id, job.attempt, job.is_extra) == (Status.COMPLETED, run.run_id, 1, True)
+    assert [job.started_at] == claimed
+    assert job.file_key == f"exports/{bookkeeping.ODD}/{id}.csv"
+
+
+def test_one_that_another_has_claimed_is_left_to_it(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = []
+
+    def take(job: Job) -> None:
+        ledger.requeue(job.current)
+        requests.extend(tick(books))
+
+    at(monkeypatch, "_publish", take)
+    run, (first, id) = run_first(books, _ODD)
+    assert run.success
+    job = ledger.get(id)
+    assert (job.status, job.claimed_by, job.run_id) == (Status.PENDING, "requests_sensor", None)
+    assert job.claimed_at is not None
+    assert all(first in key for key in books.stored())
+    monkeypatch.undo()
+    (request,) = requests
+    assert launch(books, request).success
+    assert ledger.get(id).file_key == f"exports/{bookkeeping.ODD}/{id}.csv"
+
+
+@pytest.mark.parametrize(
+    ("values", "gets_file"),
+    [({}, True), (_ODD, False), ({"columns": '["id"]'}, False), ({"requested_by": "another"}, False)],
+)
+def test_nobody_gets_the_file_of_another_request(
+    books: Deployment, ledger: Ledger, values: dict[str, str], gets_file: bool
+) -> None:
+    """Only an equal request can have joined a run that was not started for it."""
+    others = [_ODD, {"columns": '["id"]'}]
+    run, (first, *_) = run_first(books, *others)
+    id = insert(books, **{**OWN, **values})
+    ledger.started(Attempt(id, 1, run.run_id))
+    reconcile(ledger, books.instance)
+    job = ledger.get(id)
+    if gets_file:
+        assert (job.status, job.file_key) == (Status.COMPLETED, ledger.get(first).file_key)
+    else:
+        assert (job.status, job.attempt, job.file_key) == (Status.PENDING, 2, None)
+
+
+def test_old_code_takes_on_nothing_after_an_upgrade(books: Deployment, ledger: Ledger) -> None:
+    first = insert(books, **OWN)
+    (request,) = tick(books)
+    id = insert(books, **OWN, format="json")
+    launch(books, request.with_replaced_attrs(tags=dict(request.tags) | {CODE_TAG: "older"}))
+    assert (ledger.get(first).status, ledger.get(id).status) == (Status.COMPLETED, Status.PENDING)
+    assert ledger.get(id).dispatches == 0
+
+
+@pytest.mark.parametrize("place", [extra_requests, io_managers])
+def test_one_that_is_canceled_and_deleted_when_its_file_has_appeared_loses_it(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    real = place.publish
+
+    def publish(*args: Any, **more: Any) -> Any:
+        result = real(*args, **more)
+        id = result[0].key.rpartition("/")[2].partition(".")[0]
+        ledger.canceled(id)
+        ledger.delete(id, books.store.delete)
+        return result
+
+    monkeypatch.setattr(place, "publish", publish)
+    run, (first, _) = run_first(books, {"format": "json"})
+    assert run.success is (place is extra_requests)
+    assert [key for key in books.stored() if place is io_managers or first not in key] == []
+
+
+def test_who_deletes_the_own_export_of_a_run_does_not_cancel_it(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.05)
+
+    def delete(_: Job) -> None:
+        for job in ledger.find():
+            if job.status is Status.COMPLETED:
+                ledger.delete(job.id, books.store.delete)
+        time.sleep(0.5)
+
+    at(monkeypatch, "_make", delete)
+    run, (_, id) = run_first(books, {"format": "json"})
+    assert run.success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
+def test_a_fault_of_dagster_does_not_fail_the_run(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extra_requests, "add_scope", lambda *_: 1 / 0)
+    run, (_, id) = run_first(books, {"format": "json"})
+    assert run.success
+    assert ledger.get(id).status is Status.COMPLETED
+
+
+def test_the_log_says_why_one_gets_a_run_of_its_own(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extra_requests, "MAX_TABLE_BYTES", 100)
+    run, (_, id) = run_first(books, {"format": "json"})
+    lines = [entry.user_message for entry in books.instance.all_logs(run.run_id)]
+    reason = "TooLargeError: It takes more than 100 bytes of memory."
+    assert f"Export job {id} gets a run of its own. {reason}" in lines
+    assert len(made(books, run.run_id)) == 1

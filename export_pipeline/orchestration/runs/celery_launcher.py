@@ -31,7 +31,7 @@ from export_pipeline.orchestration.dagster_compat.runs import (
     with_tags,
 )
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
-from export_pipeline.orchestration.runs.code_version import code_version
+from export_pipeline.orchestration.runs.code_version import code_version, loaded_version
 from export_pipeline.orchestration.runs.reconciler import LAUNCHED, is_of_this_code
 from export_pipeline.settings import load_settings
 
@@ -41,6 +41,10 @@ _NO_QUEUE = "404"
 _PAUSE_SECONDS = 10.0
 """Time for which nobody is asked again who gave no answer or serves a queue: many runs may wait."""
 _WORKERS_ANSWER_SECONDS = 2.0
+_UNSERVED_SECONDS = 60.0
+"""Time between two answers that prove that no worker serves a queue: one may be restarting, or too busy."""
+_FORGOTTEN_SECONDS = 600.0
+"""Time after which an answer proves nothing any more: a worker may have come and gone."""
 _MOST_COUNTED = 1000
 _ASKED_ONCE = {"max_retries": 1, "interval_start": 0, "socket_connect_timeout": 3, "socket_timeout": 5}
 """Options of a connection that only asks; the second try is for the second broker, if there are two."""
@@ -56,6 +60,13 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+_unserved: dict[tuple[str | None, str], tuple[float, float]] = {}
+"""Times of the first and the last answer of workers none of which serves a queue, by broker and queue.
+
+The process holds them, as each tick of a sensor has a launcher of its own.
+"""
+
+
 class CeleryRunLauncher(launcher.CeleryRunLauncher):
     """Dagster's launcher of Celery tasks, for which the lease in the ledger decides whether a run is alive.
 
@@ -66,6 +77,7 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._asked_again_at: dict[str, float] = {}
+        loaded_version()
 
     def app_args(self) -> dict[str, Any]:
         """Return the arguments of the Celery app; `config_source` of dagster.yaml overrides ours."""
@@ -165,15 +177,29 @@ class CeleryRunLauncher(launcher.CeleryRunLauncher):
         if self._waiting(run) == 0:
             return "Celery has no task for it any more."
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        if not self._is_queue_of_code(queue) or queue == self.queue_of_code(code_version()):
+        of_today = {self.queue_of_code(version) for version in (code_version(), loaded_version())}
+        if not self._is_queue_of_code(queue) or queue in of_today:
             return None  # a worker will come
         if self._is_young(run) or time.monotonic() < self._asked_again_at.get(queue, 0.0):
             return None
-        served = self._served_queues()
-        if served is None or queue in served:
+        if not self._is_unserved(queue):
             self._asked_again_at[queue] = time.monotonic() + _PAUSE_SECONDS
             return None
         return f"No worker has the code {run.tags.get(CODE_TAG)} any more, by which it was requested."
+
+    def _is_unserved(self, queue: str) -> bool:
+        """Return whether two answers of other workers, a minute apart, prove that none serves a queue."""
+        served, now, place = self._served_queues(), time.monotonic(), (self.broker, queue)
+        if not served:
+            return False  # no worker answers, so its own may be among those that do not
+        if queue in served:
+            _unserved.pop(place, None)
+            return False
+        first, last = _unserved.get(place, (now, now))
+        if now - last > _FORGOTTEN_SECONDS:
+            first = now
+        _unserved[place] = first, now
+        return now - first >= _UNSERVED_SECONDS
 
     def _is_young(self, run: dg.DagsterRun) -> bool:
         """Return whether the workers that have the code of a run may just be restarting."""

@@ -19,6 +19,15 @@ def code_version() -> str:
     return _hash(sources())
 
 
+@functools.cache
+def loaded_version() -> str:
+    """Return the version of the code that this process has loaded, whatever has changed on disk since.
+
+    A process must call this when it loads its code.
+    """
+    return code_version()
+
+
 @functools.lru_cache(maxsize=1)
 def _hash(state: Sources) -> str:
     """Return the hash of the files. It is computed again when their state has changed."""

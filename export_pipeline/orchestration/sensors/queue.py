@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
 import time
@@ -27,7 +26,7 @@ from export_pipeline.orchestration.partitions import ON_DEMAND, WINDOW_TAG, add_
 from export_pipeline.orchestration.pod_size import pod_tags
 from export_pipeline.orchestration.resources import JobLedger
 from export_pipeline.orchestration.runs.attempts import CODE_TAG, job_tags
-from export_pipeline.orchestration.runs.code_version import code_version
+from export_pipeline.orchestration.runs.code_version import loaded_version
 from export_pipeline.orchestration.runs.reconciler import reconcile, runs_by_tag
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.redaction import hide_in_error, redacted_errors
@@ -52,7 +51,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     """Build the sensor that claims requests, rejects invalid ones, starts runs, and reconciles ended runs."""
 
     problem: str | None = None
-    _loaded_version()
+    loaded_version()
 
     def say(now: str | None) -> None:
         """Log one line in the daemon's log for each change, not for each tick."""
@@ -69,7 +68,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         begun, deadline = time.monotonic(), tick_deadline()
         try:
             ledger = resource.open()
-            ledger.claims_by(_loaded_version())
+            ledger.claims_by(loaded_version())
             reconcile(ledger, context.instance, until=begun + (deadline - begun) / 4)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
@@ -216,15 +215,9 @@ def _run_request(
     return dg.RunRequest(
         run_key=first.current.run_key + (f"/{lost}" if lost else ""),
         asset_selection=[dg.AssetKey([first.dataset, cadence, format]) for format in formats],
-        tags=tags | {"dagster/priority": str(first.priority), CODE_TAG: _loaded_version()},
+        tags=tags | {"dagster/priority": str(first.priority), CODE_TAG: loaded_version()},
         **run,
     )
-
-
-@functools.cache
-def _loaded_version() -> str:
-    """Return the version of the code that this process has loaded, whatever has changed on disk since."""
-    return code_version()
 
 
 def check_request(datasets: Mapping[str, Schedulable], scopes: Scopes, job: Job) -> Schedulable:

@@ -142,6 +142,80 @@ def test_a_run_that_begins_while_it_is_terminated_is_not_called_canceled(
     assert stored.status is canceled
 
 
+_OTHERS = [[{"name": "dagster-ffffffffffff"}, {"name": "dagster"}]]
+_ITS_OWN = [*_OTHERS, [{"name": f"dagster-{_OLD}"}]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_given_up"),
+    [
+        ([(0, _OTHERS), (61, _OTHERS)], True),
+        ([(0, _OTHERS), (30, _OTHERS), (61, _OTHERS)], True),
+        ([(0, _OTHERS), (30, []), (61, _OTHERS)], True),
+        ([(0, _OTHERS)], False),
+        ([(0, _OTHERS), (30, _OTHERS)], False),
+        ([(0, []), (61, []), (122, [])], False),
+        ([(0, []), (61, _OTHERS)], False),
+        ([(0, _OTHERS), (61, [])], False),
+        ([(0, _OTHERS), (61, _ITS_OWN)], False),
+        ([(0, _OTHERS), (30, _ITS_OWN), (61, _OTHERS)], False),
+        ([(0, _OTHERS), (9_000, _OTHERS)], False),
+    ],
+)
+def test_a_run_of_older_code_is_given_up_after_two_answers_of_others(
+    deployment: Deployment,
+    launcher: CeleryRunLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[tuple[float, list[list[dict[str, str]]]]],
+    is_given_up: bool,
+) -> None:
+    """One broadcast that its workers do not answer in time, loaded or restarting, proves nothing."""
+    run = old_run(deployment, launcher, monkeypatch)
+    seen: list[WorkerStatus] = []
+    for now, queues in answers:
+        seen.append(health(launcher, run, monkeypatch, now, queues))
+    assert set(seen[:-1]) <= {WorkerStatus.RUNNING}
+    assert seen[-1] is (WorkerStatus.NOT_FOUND if is_given_up else WorkerStatus.RUNNING)
+
+
+@pytest.mark.parametrize("of", ["loaded_version", "code_version"])
+def test_a_run_of_the_code_that_is_loaded_or_on_disk_waits_for_a_worker(
+    deployment: Deployment, launcher: CeleryRunLauncher, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    monkeypatch.setattr(celery_launcher, of, lambda: _OLD)
+    run = old_run(deployment, launcher, monkeypatch)
+    for now in (0, 61, 122):
+        assert health(launcher, run, monkeypatch, now, _OTHERS) is WorkerStatus.RUNNING
+
+
+def old_run(
+    deployment: Deployment, launcher: CeleryRunLauncher, monkeypatch: pytest.MonkeyPatch
+) -> dg.DagsterRun:
+    """Return a run that waits in the queue of older code for more than a minute."""
+    monkeypatch.setattr(celery_launcher, "_unserved", {})
+    monkeypatch.setattr(celery_launcher, "START_TIMEOUT", timedelta(0))
+    monkeypatch.setattr(CeleryRunLauncher, "_waiting", lambda *_: 1)
+    tags = {CODE_TAG: _OLD, DAGSTER_CELERY_QUEUE_TAG: f"dagster-{_OLD}"}
+    return deployment.instance.create_run_for_job(job, tags=tags, status=_STARTING)
+
+
+def health(
+    launcher: CeleryRunLauncher,
+    run: dg.DagsterRun,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    queues: list[list[dict[str, str]]],
+) -> WorkerStatus:
+    """Return what a new launcher says at a time, if workers answer that they serve these queues."""
+    made = CeleryRunLauncher("dagster", broker="memory://", backend="cache+memory://")
+    made.register_instance(launcher._instance)
+    with monkeypatch.context() as patch:
+        answers = [{f"worker {number}": one} for number, one in enumerate(queues)]
+        patch.setattr(made.celery.control, "broadcast", lambda *_, **__: answers)
+        patch.setattr(celery_launcher.time, "monotonic", lambda: 1_000.0 + seconds)
+        return made.check_run_worker_health(run).status
+
+
 @pytest.mark.slow
 def test_a_broker_that_hangs_is_asked_once(ledger: Ledger) -> None:
     """It takes connections and says nothing. So does the backend."""

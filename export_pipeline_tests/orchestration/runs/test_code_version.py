@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.orchestration.runs import code_version, warm_process
-from export_pipeline.orchestration.sensors import queue
 
 
 def test_every_change_of_code_or_datasets_makes_another_version(
@@ -40,6 +39,6 @@ def test_every_change_of_code_or_datasets_makes_another_version(
 
 
 def test_a_process_knows_what_it_has_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = queue._loaded_version()
-    monkeypatch.setattr(queue, "code_version", lambda: "changed on disk")
-    assert queue._loaded_version() == loaded
+    loaded = code_version.loaded_version()
+    monkeypatch.setattr(code_version, "code_version", lambda: "changed on disk")
+    assert code_version.loaded_version() == loaded

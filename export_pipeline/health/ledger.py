@@ -93,7 +93,7 @@ def _late_findings(statistics: Statistics, settings: Settings, late: timedelta) 
         (
             "materializations_late",
             statistics.unreported(late),
-            "files of the HTTP service have been unknown to Dagster for more than",
+            "files have been unknown to Dagster for more than",
             "See whether the daemon runs and materializations_sensor is on.",
         ),
         (

@@ -19,8 +19,8 @@ from export_pipeline.jobs.ledger import Ledger, check_storable
 from export_pipeline.jobs.records import Attempt, Job
 from export_pipeline.jobs.reuse import reuse_file
 from export_pipeline.jobs.states import EventKind, Status
-from export_pipeline.jobs.tables import jobs, materializations
-from export_pipeline.jobs.transitions import record_event
+from export_pipeline.jobs.tables import jobs
+from export_pipeline.jobs.transitions import note_unreported, record_event
 
 Answer = TypeVar("Answer")
 
@@ -67,8 +67,7 @@ class InlineExports(Ledger):
             update = sa.update(jobs).where(jobs.c.id == attempt.job_id).values(**values)
             job = Job.of(connection.execute(update.returning(*jobs.c)).mappings().one())
             record_event(connection, job, EventKind.STARTED)
-            unreported = {"job_id": job.id, "run_id": job.run_id, "summary": dict(summary)}
-            connection.execute(sa.insert(materializations).values(**unreported))
+            note_unreported(connection, job, summary)
 
     def reuse_inline(
         self, request: Mapping[str, Any], within: timedelta, open_file: Callable[[Job], Answer | None]

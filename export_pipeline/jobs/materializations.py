@@ -1,9 +1,10 @@
-"""Files of the HTTP service that Dagster does not know yet, as no run has made them."""
+"""Files that Dagster may not know yet: those of the HTTP service, and extra ones of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,9 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, materializations
 
+RUN_TELLS = timedelta(minutes=1)
+"""Time after which a run that has made an extra file should have told Dagster of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreported:
@@ -22,7 +26,7 @@ class Unreported:
 
     Attributes:
         summary: Summary of the file.
-        is_doubtful: True if an earlier report was begun; it may have reached Dagster.
+        is_doubtful: True if an earlier report was begun, or a run was to tell it: Dagster may know it.
     """
 
     job: Job
@@ -40,14 +44,17 @@ class Materializations(Reader):
         more, are dropped.
         """
         mine = sa.and_(jobs.c.id == materializations.c.job_id, jobs.c.run_id == materializations.c.run_id)
+        is_extra = jobs.c.claimed_by == jobs.c.run_id
         lives = sa.exists().where(mine, jobs.c.status.in_((Status.PROCESSING, Status.COMPLETED)))
         order = (materializations.c.claimed_at.asc().nulls_first(), materializations.c.created_at)
         with transaction(self._engine, write=True) as connection:
+            now = connection.scalars(sa.select(utc_now())).one()
+            is_due = sa.or_(is_extra.is_not(True), jobs.c.completed_at < now - RUN_TELLS)
             connection.execute(sa.delete(materializations).where(~lives))
             select = (
                 sa.select(materializations)
                 .join(jobs, mine)
-                .where(jobs.c.status == Status.COMPLETED)
+                .where(jobs.c.status == Status.COMPLETED, is_due)
                 .order_by(*order, materializations.c.job_id)
                 .limit(1)
                 .with_for_update(of=materializations, skip_locked=True)
@@ -56,9 +63,10 @@ class Materializations(Reader):
             if row is None:
                 return None
             claimed = sa.update(materializations).where(materializations.c.job_id == row["job_id"])
-            connection.execute(claimed.values(claimed_at=utc_now()))
-            job = connection.execute(sa.select(jobs).where(jobs.c.id == row["job_id"])).mappings().one()
-        return Unreported(Job.of(job), row["summary"], row["claimed_at"] is not None)
+            connection.execute(claimed.values(claimed_at=now))
+            of_file = sa.select(jobs).where(jobs.c.id == row["job_id"])
+            job = Job.of(connection.execute(of_file).mappings().one())
+        return Unreported(job, row["summary"], job.is_extra or row["claimed_at"] is not None)
 
     def forget(self, job_id: str) -> None:
         """Forget a file that Dagster knows."""

@@ -16,7 +16,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.jobs.texts import storable
-from export_pipeline.jobs.transitions import record_event, transition_error
+from export_pipeline.jobs.transitions import note_unreported, record_event, transition_error
 from export_pipeline.redaction import hide_credentials
 
 
@@ -45,11 +45,12 @@ class RunReports(Dispatcher):
                 return job
         return self._change_status(attempt, Status.PROCESSING, values, EventKind.STARTED)
 
-    def started_extra(self, attempt: Attempt, since: datetime) -> Job:
+    def started_extra(self, attempt: Attempt, since: datetime, summary: Mapping[str, Any]) -> Job:
         """Mark a job as started by the run that has claimed it by `claim_extra`.
 
         Args:
             since: Time of the claim, after which its rows were read (aware).
+            summary: Summary of its file, for Dagster, if the run cannot tell it.
 
         Raises:
             SupersededError: the run's claim does not stand any more: somebody else may have the job.
@@ -67,6 +68,7 @@ class RunReports(Dispatcher):
                 raise SupersededError(message, job.status)
             job = Job.of(row)
             record_event(connection, job, EventKind.STARTED)
+            note_unreported(connection, job, summary)
         return job
 
     def progress(

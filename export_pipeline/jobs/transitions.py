@@ -186,6 +186,12 @@ def fail_at_once(connection: sa.Connection, job_id: str, code: ErrorCode, messag
     record_event(connection, Job.of(row), EventKind.FAILED, who, error)
 
 
+def note_unreported(connection: sa.Connection, job: Job, summary: Mapping[str, Any]) -> None:
+    """Note that Dagster may not know the file that a job is about to have; see `Materializations`."""
+    values = {"job_id": job.id, "run_id": job.run_id, "summary": dict(summary)}
+    connection.execute(sa.insert(materializations).values(**values))
+
+
 def record_event(
     connection: sa.Connection,
     job: Job,

@@ -167,7 +167,7 @@ def test_a_run_takes_on_nothing_while_a_higher_priority_waits(database: Database
     finish(ledger, urgent)
     taken = ledger.claim_extra(dataset, "run", _CODE)
     assert taken is not None
-    started = ledger.started_extra(Attempt(taken.id, 1, "run"), _at(taken))
+    started = ledger.started_extra(Attempt(taken.id, 1, "run"), _at(taken), {})
     assert (started.started_at, started.is_extra) == (taken.claimed_at, True)
 
 
@@ -195,10 +195,10 @@ def test_a_run_that_has_lost_its_claim_cannot_start(database: Database, ledger: 
     assert ledger.get(taken.id).claimed_at == taken.claimed_at
     ledger.requeue(taken.current)
     with pytest.raises(SupersededError, match="lost its claim"):
-        ledger.started_extra(attempt, _at(taken))
+        ledger.started_extra(attempt, _at(taken), {})
     (again,) = ledger.claim(1, who="sensor")
     with pytest.raises(SupersededError, match="lost its claim"):
-        ledger.started_extra(attempt, _at(taken))
+        ledger.started_extra(attempt, _at(taken), {})
     ledger.requeue(attempt)
     job = ledger.get(taken.id)
     assert (job.status, job.run_id, job.claimed_at) == (Status.PENDING, None, again.claimed_at)

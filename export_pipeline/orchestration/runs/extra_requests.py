@@ -44,6 +44,7 @@ from export_pipeline.jobs import (
     RefusedError,
     UnknownJobError,
 )
+from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.checks import evaluate
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
@@ -228,6 +229,8 @@ class _ExtraExports:
             partition=partition,
             tags=content_tags(file.choices),
         )
+        with suppress(LedgerError):  # otherwise a sensor asks Dagster
+            Materializations.sharing(self._ledger()).forget(job.id)
         for result in evaluate(asset_key, rendering.proof, rendering.rendered, rendering.facts):
             yield check_evaluation(self._context, result, partition, made.stored.key, is_published=True)
 
@@ -266,7 +269,11 @@ class _ExtraExports:
 
         def start() -> None:
             ensure_lease(self._ledger, self._context.run_id)
-            self._ledger().started_extra(attempt, job.claimed_at or job.created_at)
+            stored = file.upload.finish()
+            summary = summarize_file(
+                file, stored, expires_at, has_preview=self._dataset.attributes.preview
+            ).model_dump(mode="json")
+            self._ledger().started_extra(attempt, job.claimed_at or job.created_at, summary)
 
         stored, _ = publish(
             file.store,

@@ -1,4 +1,4 @@
-"""Report to Dagster the files that the HTTP service has made at once, without a run.
+"""Report to Dagster the files that the HTTP service has made at once, and those that a run could not tell.
 
 A file is claimed in the ledger, reported, and forgotten there. If the daemon dies in between, the next tick
 asks Dagster whether it knows the file already, so that each is reported once.
@@ -16,6 +16,7 @@ import dagster as dg
 from export_pipeline.datasets.export_file import ON_DEMAND, FileSummary
 from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.delivery.queue import LEASE
+from export_pipeline.formats.registry import format_of
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.materializations import Materializations, Unreported
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
@@ -82,7 +83,7 @@ def _report(instance: dg.DagsterInstance, file: Unreported, ledger_url: str, api
 
 
 def _asset_key(job: Job) -> dg.AssetKey:
-    return dg.AssetKey([job.dataset, ON_DEMAND, job.format])
+    return dg.AssetKey([job.dataset, ON_DEMAND, format_of(str(job.file_key)).name])
 
 
 def _partition(instance: dg.DagsterInstance, job: Job, scope_name: str | None) -> str | None:
@@ -112,7 +113,7 @@ def _report_materializations(context: dg.SensorEvaluationContext, until: float) 
     def report() -> str:
         url = load_settings().api_url
         reported = report_materializations(resource.open(), resource.url, url, instance, until)
-        return f"{reported} files of the HTTP service are reported." if reported else "There is no new file."
+        return f"{reported} files are reported." if reported else "There is no new file."
 
     return _reports.run(report, until) or GOES_ON
 
@@ -120,6 +121,6 @@ def _report_materializations(context: dg.SensorEvaluationContext, until: float) 
 materializations_sensor = maintenance_sensor(
     "materializations_sensor",
     10,
-    "Reports the files that the HTTP service has made at once, without a run.",
+    "Reports the files of which no run has told: the HTTP service has made them at once, or the run died.",
     _report_materializations,
 )

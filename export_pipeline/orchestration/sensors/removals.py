@@ -95,9 +95,10 @@ def _forget(removal: Removal, ledger: Ledger, store: Store, instance: dg.Dagster
         if run is not None and not run.is_finished:
             return False
         forget_content(instance, run_id, run is not None, step, removal.file_key, KEPT)
-        is_needed = any(
-            job.deleted_at is None and job.status is not Status.EXPIRED for job in ledger.of_run(run_id)
-        )
+        jobs = ledger.of_run(run_id)
+        if any(job.is_extra and job.file_key == removal.file_key for job in jobs):
+            forget_runless_content(instance, removal.file_key, KEPT)  # if the run could not tell of it
+        is_needed = any(job.deleted_at is None and job.status is not Status.EXPIRED for job in jobs)
         if run is not None and not is_needed:
             forget_config(instance, run_id)
     return True

@@ -6,16 +6,20 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from export_pipeline.demo import bookkeeping
-from export_pipeline.jobs import Attempt, Job, Ledger, Status
+from export_pipeline.jobs import Attempt, Job, Ledger, LedgerUnavailableError, Status
+from export_pipeline.jobs import materializations as outbox
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs import extra_requests, heartbeat
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
+from export_pipeline.orchestration.sensors.materializations import report_materializations
+from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.test_extra_requests import _OWN as OWN
@@ -23,6 +27,7 @@ from export_pipeline_tests.orchestration.runs.test_extra_requests import at, boo
 
 __all__ = ["books"]
 
+_JSON = dg.AssetKey(["records", "on_demand", "json"])
 _ODD = {"scope": bookkeeping.ODD}
 
 
@@ -142,13 +147,53 @@ def test_who_deletes_the_own_export_of_a_run_does_not_cancel_it(
     assert ledger.get(id).status is Status.COMPLETED
 
 
-def test_a_fault_of_dagster_does_not_fail_the_run(
-    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+def report(books: Deployment, ledger: Ledger) -> int:
+    return report_materializations(ledger, books.source.url, None, books.instance)
+
+
+def known_json(books: Deployment) -> list[dg.AssetMaterialization]:
+    records = books.instance.fetch_materializations(_JSON, limit=10).records
+    return [one.asset_materialization for one in records if one.asset_materialization]
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError, dg.DagsterExecutionInterruptedError])
+def test_dagster_is_told_later_of_a_file_that_the_run_could_not_tell(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(extra_requests, "add_scope", lambda *_: 1 / 0)
+    """And forgets what the file holds when it is removed. An error does not fail the run."""
+
+    def fail(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(extra_requests, "add_scope", fail)
     run, (_, id) = run_first(books, {"format": "json"})
-    assert run.success
-    assert ledger.get(id).status is Status.COMPLETED
+    monkeypatch.undo()
+    assert run.success is (fault is ZeroDivisionError)
+    assert (ledger.get(id).status, report(books, ledger), known_json(books)) == (Status.COMPLETED, 0, [])
+    monkeypatch.setattr(outbox, "RUN_TELLS", timedelta(0))
+    assert (report(books, ledger), report(books, ledger)) == (1, 0)
+    (one,) = known_json(books)
+    assert one.metadata["key"].value == ledger.get(id).file_key
+    assert "preview" in one.metadata
+    ledger.delete(id, books.store.delete)
+    assert forget_removed(ledger, books.store, books.instance) == 1
+    assert "preview" not in known_json(books)[0].metadata
+
+
+def test_dagster_is_told_once(books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the run could not note that it has told it."""
+
+    def fail(*_: Any) -> None:
+        raise LedgerUnavailableError("It is away.")
+
+    monkeypatch.setattr(outbox, "RUN_TELLS", timedelta(0))
+    run_first(books, {"format": "json"})
+    assert (report(books, ledger), len(known_json(books))) == (0, 1)
+    with monkeypatch.context() as away:
+        away.setattr(outbox.Materializations, "forget", fail)
+        run_first(books, {"format": "json"})
+    assert (report(books, ledger), len(known_json(books))) == (0, 2)
+    assert outbox.Materializations.sharing(ledger).claim() is None
 
 
 def test_the_log_says_why_one_gets_a_run_of_its_own(

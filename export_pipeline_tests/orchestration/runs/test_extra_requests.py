@@ -344,7 +344,7 @@ def test_if_its_run_is_canceled_it_is_canceled_too(
     job = ledger.claim_extra("records", run.run_id, "code")
     assert job is not None
     assert job.claimed_at is not None
-    ledger.started_extra(Attempt(id, 1, run.run_id), job.claimed_at)
+    ledger.started_extra(Attempt(id, 1, run.run_id), job.claimed_at, {})
     books.instance.report_run_canceled(run)
     reconcile(ledger, books.instance)
     assert ledger.get(id).status is Status.CANCELED

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from export_pipeline.jobs import Attempt, Job, Ledger
+from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.file_notes import file_notes
+from export_pipeline.orchestration import io_managers
 from export_pipeline.orchestration.runs.attempts import ProgressReporter
 from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
@@ -64,13 +65,14 @@ def test_the_job_its_event_and_the_materialization_tell_what_is_missing(
 
 
 def test_a_job_that_lost_its_run_gets_them_from_dagster(
-    misfits: int, deployment: Deployment, ledger: Ledger
+    misfits: int, deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = insert(deployment, scope=deployment.scope, format="ost")
     (request,) = tick(deployment)
-    result = deployment.run(["ost"])  # as the job's own run, which could not reach the ledger in the end
-    ledger.started(Attempt(id, 1, result.run_id))
-    assert request is not None
+    with monkeypatch.context() as patch:  # the run could not reach the ledger in the end
+        patch.setattr(io_managers, "complete_jobs", lambda *_: None)
+        result = launch(deployment, request)
+    assert ledger.get(id).status is Status.PROCESSING
     run = deployment.instance.get_run_by_id(result.run_id)
     assert run is not None
     reconcile_jobs(ledger, deployment.instance, [ledger.get(id)], {run.run_id: run}, {})

@@ -43,7 +43,7 @@ that needs no white space after it, as what follows begins with a delimiter.
 
 _NAMES = re.compile(rb"/[^\x00\s()<>\[\]{}/%]*")
 _TOKENS = re.compile(
-    rb"<<|>>|[\[\]]|\((?:[^()\\]|\\.)*\)|/[^\x00\s()<>\[\]{}/%]*|[^\x00\s()<>\[\]/]+", re.DOTALL
+    rb"<<|>>|[\[\]]|\((?:[^()\\]|\\.)*\)?|/[^\x00\s()<>\[\]{}/%]*|[^\x00\s()<>\[\]/]+", re.DOTALL
 )
 
 

@@ -288,8 +288,10 @@ def _is_asked_for(
         value: Metadata of its materialization.
         served: Ids of the jobs for which the run was started.
     """
+    if len(asset) != 3 or "key" not in value:
+        return False  # an asset of somebody else's in the same run
     dataset, cadence, format = asset
-    if "key" not in value or dataset != job.dataset or not asks_for(run.tags, job.format, format):
+    if dataset != job.dataset or not asks_for(run.tags, job.format, format):
         return False
     export_id = value["key"].rpartition("/")[2].partition(".")[0]
     return value.get("scope") == job.scope and (cadence != ON_DEMAND or export_id in served)

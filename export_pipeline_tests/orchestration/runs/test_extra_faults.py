@@ -10,16 +10,20 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from export_pipeline.delivery.send import deliver_due
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs import materializations as outbox
+from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration import io_managers
-from export_pipeline.orchestration.runs import extra_requests, heartbeat
+from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.settings import load_settings
+from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.test_extra_requests import _OWN as OWN
@@ -205,3 +209,35 @@ def test_the_log_says_why_one_gets_a_run_of_its_own(
     reason = "TooLargeError: It takes more than 100 bytes of memory."
     assert f"Export job {id} gets a run of its own. {reason}" in lines
     assert len(made(books, run.run_id)) == 1
+
+
+def test_assets_of_somebody_else_in_the_run_are_no_files_of_a_job(
+    books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment may materialize assets of its own in the same run."""
+    run, (first,) = run_first(books)
+    id = insert(books, **OWN)
+    ledger.started(Attempt(id, 1, run.run_id))
+    known = reconciler.materializations
+
+    def with_others(*of: Any) -> list[dg.AssetMaterialization]:
+        foreign = dg.AssetMaterialization("summary", metadata={"key": "exports/foreign.csv"})
+        return [foreign, dg.AssetMaterialization(["a", "b", "c", "csv"]), *known(*of)]
+
+    monkeypatch.setattr(reconciler, "materializations", with_others)
+    reconcile(ledger, books.instance)
+    assert ledger.get(id).file_key == ledger.get(first).file_key
+
+
+def test_extra_requests_leave_nothing_in_staging_and_mail_each_recipient_once(
+    books: Deployment, ledger: Ledger, mails: MailServer
+) -> None:
+    asked = [{"format": "json", "recipients": '["a@example.org", "b@example.org"]'}, {"format": "excel"}]
+    run, ids = run_first(books, *asked, {"format": "csv", "columns": '["nothing"]'})
+    assert [ledger.get(id).status for id in ids[:3]] == [Status.COMPLETED] * 3
+    assert list(books.staging.glob(f"{run.run_id}/extra/*")) == []
+    engine = open_engine(books.source.url)
+    for _ in range(2):
+        deliver_due(engine, books.store, load_settings())
+    engine.dispose()
+    assert mails.received == {"a@example.org": 1, "b@example.org": 1}

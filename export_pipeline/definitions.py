@@ -4,7 +4,6 @@ import dagster as dg
 
 from export_pipeline.components.loading import component_tree, datasets_of, definitions_of
 from export_pipeline.orchestration.backfill_job import backfill_scope_job
-from export_pipeline.orchestration.io_managers import ExportStoreIOManager, StagingIOManager
 from export_pipeline.orchestration.lineage import table_assets
 from export_pipeline.orchestration.resources import (
     ExportStore,
@@ -23,6 +22,8 @@ from export_pipeline.orchestration.sensors.purge import housekeeping_sensor, pur
 from export_pipeline.orchestration.sensors.queue import requests_sensor
 from export_pipeline.orchestration.sensors.run_retention import retention_sensor
 from export_pipeline.orchestration.sensors.schedules import schedules_sensor
+from export_pipeline.orchestration.staging_io_manager import StagingIOManager
+from export_pipeline.orchestration.store_io_manager import ExportStoreIOManager
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.settings import load_settings
 from export_pipeline.store.file_modes import keep_files_private

@@ -1,8 +1,8 @@
 """The four stages of an export as Dagster ops: fetch, build, sanitize, render.
 
-Ops pass ExportData through staging (see `io_managers`), one for each partition of the run. So a re-execution
-from failure repeats only the op that failed. A file is rendered straight into the store. It becomes visible
-after it was read back and compared with the row count and totals of the database.
+Ops pass ExportData through staging (see `staging_io_manager`), one for each partition of the run. So a
+re-execution from failure repeats only the op that failed. A file is rendered straight into the store. It
+becomes visible after it was read back and compared with the row count and totals of the database.
 """
 
 import shutil
@@ -24,7 +24,6 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import evaluate
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
 from export_pipeline.orchestration.file_metadata import content_tags
-from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
     ON_DEMAND,
 )
@@ -47,6 +46,7 @@ from export_pipeline.orchestration.runs.extra_requests import export_extra
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.staging import REJECTED
+from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key
 from export_pipeline.store.parts import PartedUpload

@@ -21,7 +21,6 @@ from export_pipeline.jobs import Job, Ledger, NoLedgerError, RefusedError
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import add_run_tags
 from export_pipeline.orchestration.dagster_compat.steps import config_of_op
-from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.partitions import (
     ON_DEMAND,
     SCOPE_NAME_TAG,
@@ -36,6 +35,7 @@ from export_pipeline.orchestration.runs.attempts import attempts_of, deleted_err
 from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.shared_reads import take_export
 from export_pipeline.orchestration.runs.staging import load_all, save_all
+from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.sources.tables import read as tables
 from export_pipeline.sources.tables.read_scopes import read_scopes
 from export_pipeline.store.keys import window_key

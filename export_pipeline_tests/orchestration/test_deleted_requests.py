@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from export_pipeline.jobs import Ledger, Status
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
@@ -52,7 +52,7 @@ def test_the_file_of_a_request_that_is_deleted_meanwhile_goes(
         published.extend(file.key for file in deployment.store.list("exports/"))
         delete(ledger, id)
 
-    monkeypatch.setattr(io_managers, "complete_jobs", complete)
+    monkeypatch.setattr(store_io_manager, "complete_jobs", complete)
     (message,) = failures(launch(deployment, request)).values()
     assert f"{id}, for which this run was started, was deleted" in message
     assert published

@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.file_notes import file_notes
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs.attempts import ProgressReporter
 from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
@@ -70,7 +70,7 @@ def test_a_job_that_lost_its_run_gets_them_from_dagster(
     id = insert(deployment, scope=deployment.scope, format="ost")
     (request,) = tick(deployment)
     with monkeypatch.context() as patch:  # the run could not reach the ledger in the end
-        patch.setattr(io_managers, "complete_jobs", lambda *_: None)
+        patch.setattr(store_io_manager, "complete_jobs", lambda *_: None)
         result = launch(deployment, request)
     assert ledger.get(id).status is Status.PROCESSING
     run = deployment.instance.get_run_by_id(result.run_id)

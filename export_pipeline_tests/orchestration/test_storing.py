@@ -23,7 +23,7 @@ from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableEr
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.link_tokens import open_link
 from export_pipeline.jobs.purge import FileFinding, FindingKind, purge
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import progress_log, store_io_manager
 from export_pipeline.orchestration.file_metadata import download_link
 from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
@@ -143,7 +143,7 @@ def test_a_job_that_is_canceled_while_its_file_is_proven_gets_none(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    publish = io_managers.publish
+    publish = store_io_manager.publish
 
     def looking(*arguments: Any, **options: Any) -> Any:
         ledger.canceled(job.id, "somebody")
@@ -152,7 +152,7 @@ def test_a_job_that_is_canceled_while_its_file_is_proven_gets_none(
         finally:
             seen.append(deployment.stored())
 
-    monkeypatch.setattr(io_managers, "publish", looking)
+    monkeypatch.setattr(store_io_manager, "publish", looking)
     result = work(deployment, job)
     assert seen == [set()]
     assert f"{job.id} is canceled" in failures(result)["render_csv"]
@@ -177,13 +177,13 @@ def test_a_late_run_does_not_replace_the_file_of_a_newer_attempt(
     if when == "read_back":
         during(monkeypatch, "read_back", newer)
     else:
-        publish = io_managers.publish
+        publish = store_io_manager.publish
 
         def late(*arguments: Any, **options: Any) -> Any:
             newer()
             return publish(*arguments, **options)
 
-        monkeypatch.setattr(io_managers, "publish", late)
+        monkeypatch.setattr(store_io_manager, "publish", late)
     assert not work(deployment, job).success
     after = ledger.get(job.id)
     assert (after.status, after.attempt) == (Status.COMPLETED, 2)
@@ -219,7 +219,7 @@ def test_a_late_run_does_not_even_begin_to_store(
 def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_away(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = io_managers.publish
+    publish = store_io_manager.publish
 
     def overtaken(*arguments: Any, **options: Any) -> Any:
         done = publish(*arguments, **options)
@@ -229,7 +229,7 @@ def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_a
         ledger.completed(Attempt(newer.id, newer.attempt, "other"), file)
         return done
 
-    monkeypatch.setattr(io_managers, "publish", overtaken)
+    monkeypatch.setattr(store_io_manager, "publish", overtaken)
     result = work(deployment, job)
     failures = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     assert not result.success
@@ -237,11 +237,11 @@ def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_a
 
 
 def test_the_log_counts_a_table_in_rows_and_an_upload_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(io_managers, "time", SimpleNamespace(monotonic=itertools.count(step=3).__next__))
+    monkeypatch.setattr(progress_log, "time", SimpleNamespace(monotonic=itertools.count(step=3).__next__))
     context = MagicMock()
-    io_managers._progress_log(context)("measurements", 1_000, 4_000, "rows")
+    progress_log.progress_log(context)("measurements", 1_000, 4_000, "rows")
     context.step_context.dagster_run.tags = {}
-    io_managers._upload_log(context, MagicMock(), "csv", 2_000)(2_000)
+    store_io_manager._upload_log(context, MagicMock(), "csv", 2_000)(2_000)
     assert [call.args[0] for call in context.log.info.call_args_list] == [
         "measurements: 1,000 of 4,000 rows (25%)",
         "upload: 2,000 of 2,000 bytes (100%)",
@@ -287,7 +287,7 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
         raise LedgerUnavailableError("The ledger cannot be reached.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(io_managers, "complete_jobs", away)
+        patched.setattr(store_io_manager, "complete_jobs", away)
         result = work(deployment, job)
     assert failures(result) == {"render_csv": "The ledger cannot be reached."}
     reconcile(ledger, deployment.instance)

@@ -10,11 +10,11 @@ from export_pipeline.delivery.queue import LEASE
 from export_pipeline.jobs.purge import purge
 from export_pipeline.jobs.store_claim import StoreClaim
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.io_managers import StagingIOManager
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
 from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
+from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.redaction import redacted_errors
 
 _removals = LongWork(LEASE.total_seconds())

@@ -117,18 +117,18 @@ def test_a_canceled_job_ends_its_run_soon_and_leaves_no_file(
 def test_a_job_canceled_while_its_file_was_stored_leaves_none(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export_pipeline.orchestration import io_managers
+    from export_pipeline.orchestration import store_io_manager
 
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
-    publish = io_managers.publish
+    publish = store_io_manager.publish
 
     def published(*args: Any, **options: Any) -> Any:
         done = publish(*args, **options)
         ledger.canceled(id, "somebody")
         return done
 
-    monkeypatch.setattr(io_managers, "publish", published)
+    monkeypatch.setattr(store_io_manager, "publish", published)
     assert not launch(deployment, request).success
     assert ledger.get(id).status is Status.CANCELED
     assert deployment.stored() == set()

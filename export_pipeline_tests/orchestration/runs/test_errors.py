@@ -172,7 +172,7 @@ def test_a_full_staging_disk(deployment: Deployment, monkeypatch: pytest.MonkeyP
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "measurements.arrow")
 
-    monkeypatch.setattr("export_pipeline.orchestration.io_managers.save_all", full)
+    monkeypatch.setattr("export_pipeline.orchestration.staging_io_manager.save_all", full)
     result = deployment.run()
     assert retry_count(result) == 0
     assert "No space left on device (measurements.arrow)" in failures(result)["fetch_source"]

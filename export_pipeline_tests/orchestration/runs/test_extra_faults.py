@@ -16,7 +16,7 @@ from export_pipeline.jobs import Attempt, Job, Ledger, LedgerUnavailableError, S
 from export_pipeline.jobs import materializations as outbox
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -115,7 +115,7 @@ def test_old_code_takes_on_nothing_after_an_upgrade(books: Deployment, ledger: L
     assert ledger.get(id).dispatches == 0
 
 
-@pytest.mark.parametrize("place", [extra_requests, io_managers])
+@pytest.mark.parametrize("place", [extra_requests, store_io_manager])
 def test_one_that_is_canceled_and_deleted_when_its_file_has_appeared_loses_it(
     books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, place: Any
 ) -> None:
@@ -131,7 +131,7 @@ def test_one_that_is_canceled_and_deleted_when_its_file_has_appeared_loses_it(
     monkeypatch.setattr(place, "publish", publish)
     run, (first, _) = run_first(books, {"format": "json"})
     assert run.success is (place is extra_requests)
-    assert [key for key in books.stored() if place is io_managers or first not in key] == []
+    assert [key for key in books.stored() if place is store_io_manager or first not in key] == []
 
 
 def test_who_deletes_the_own_export_of_a_run_does_not_cancel_it(

@@ -20,7 +20,7 @@ from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, Job, Ledger, Status
 from export_pipeline.jobs.leases import LAST_CALL, LEASE
 from export_pipeline.jobs.stats import Statistics
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -210,7 +210,7 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
     asked: bool,
 ) -> None:
     """The last question comes before its heartbeat has looked again; also for a run without a job."""
-    publish = io_managers.publish
+    publish = store_io_manager.publish
 
     def late(*arguments: Any, **options: Any) -> Any:
         (run,) = deployment.instance.get_runs()
@@ -221,7 +221,7 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
         assert ledger.judge_leases([run.run_id], doubted=[run.run_id])[run.run_id].is_lost
         return publish(*arguments, **options)
 
-    monkeypatch.setattr(io_managers, "publish", late)
+    monkeypatch.setattr(store_io_manager, "publish", late)
     if asked:
         (request,) = tick(deployment)
         result = launch(deployment, request)

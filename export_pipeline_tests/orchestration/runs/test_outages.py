@@ -14,7 +14,7 @@ from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.formats.json import readback as json_reader
 from export_pipeline.jobs import Ledger, Status, migrate
-from export_pipeline.orchestration import io_managers
+from export_pipeline.orchestration import staging_io_manager, store_io_manager
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.store import open_store, s3_multipart, s3_upload
 from export_pipeline.store.publish import verify_file
@@ -36,7 +36,8 @@ def database() -> Iterator[tuple[Switch, PostgresServer]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("module", "function"), [(csv, "render"), (io_managers, "publish"), (io_managers, "complete_jobs")]
+    ("module", "function"),
+    [(csv, "render"), (store_io_manager, "publish"), (store_io_manager, "complete_jobs")],
 )
 def test_a_ledger_that_comes_back_costs_no_work(
     deployment: Deployment,
@@ -95,7 +96,7 @@ def test_a_source_that_goes_away_in_the_middle_is_read_again_from_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deployment, scope = on_postgres
-    saved = once(monkeypatch, io_managers, "save_all", lambda: database[0].off(1.5))
+    saved = once(monkeypatch, staging_io_manager, "save_all", lambda: database[0].off(1.5))
     result = deployment.run(partition=scope)
     assert result.success
     assert (retry_count(result), len(saved)) == (1, 4)  # fetch twice, build, sanitize
@@ -129,7 +130,7 @@ def test_s3_that_comes_back_gets_the_file_of_the_rows_there_are(
     """The rows are not read again."""
     switch, server, deployment = on_s3
     once(monkeypatch, module, function, lambda: switch.off(1.5))
-    saved = once(monkeypatch, io_managers, "save_all", lambda: None)
+    saved = once(monkeypatch, staging_io_manager, "save_all", lambda: None)
     result = deployment.run()
     assert result.success, failures(result)
     assert (retry_count(result), len(saved)) == (1, 3)

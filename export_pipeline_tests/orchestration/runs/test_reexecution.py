@@ -8,7 +8,7 @@ import pytest
 
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.formats.json import write as json
-from export_pipeline.orchestration import io_managers, ops
+from export_pipeline.orchestration import ops, staging_io_manager
 from export_pipeline.orchestration.resources import SourceDatabase
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, failures, files, steps
 from export_pipeline_tests.orchestration.jobs import exports, in_processes
@@ -108,7 +108,7 @@ def test_steps_on_different_machines_need_a_common_folder(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise each step would read the source again."""
-    monkeypatch.setattr(io_managers, "save_all", lambda *_: None)
+    monkeypatch.setattr(staging_io_manager, "save_all", lambda *_: None)
     assert "common folder" in failures(deployment.run(["csv"]))["build_export_data"]
 
 

@@ -1,9 +1,8 @@
-"""IO managers for the outputs of ops: ExportData goes into staging, rendered files go into the store."""
+"""The IO manager of rendered files, which publishes them in the store."""
 
 import logging
 import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +11,6 @@ from typing import Any
 
 import dagster as dg
 
-from export_pipeline.core.export_data import ExportData
-from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import (
     ON_DEMAND,
     ExportFile,
@@ -34,6 +31,7 @@ from export_pipeline.orchestration.file_metadata import (
 )
 from export_pipeline.orchestration.inputs import load_export
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
+from export_pipeline.orchestration.progress_log import progress_log
 from export_pipeline.orchestration.resources import ExportStore, JobLedger
 from export_pipeline.orchestration.runs.attempts import (
     ProgressReporter,
@@ -44,84 +42,11 @@ from export_pipeline.orchestration.runs.attempts import (
 from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.outages import retry_until_available, run_in_thread
-from export_pipeline.orchestration.runs.shared_staging import SharedStaging
-from export_pipeline.orchestration.runs.staging import StagingGoneError, is_whole, load_all, save_all
 from export_pipeline.orchestration.runs.still_requested import ensure_still_requested
 from export_pipeline.store.base import StoredFile
 from export_pipeline.store.manifest import changed_cells
 from export_pipeline.store.parts import PartedUpload
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
-
-
-@dataclass
-class StagingIOManager(dg.IOManager):
-    """Spools ExportData into the run's folder, and reads it back batch by batch.
-
-    Processes exchange only the parts of the path (run, step, output). So any executor works if its workers
-    share the folder, or `shared` has a copy. Else a re-execution on another machine reads the source again.
-    """
-
-    folder: Path
-    ledger: JobLedger
-    datasets: Mapping[str, Dataset]
-    shared: SharedStaging | None = None
-
-    def handle_output(self, context: dg.OutputContext, obj: list[ExportData]) -> None:
-        started = time.monotonic()
-        # Most of a fetch happens here, so its errors are raised here.
-        step_context = step_of(context)
-        run, instance, job = step_context.dagster_run, step_context.instance, step_context.job_def
-        step = context.step_key.rpartition(".")[2]
-        share = (0, 40) if step == "fetch_source" else (40, 50)
-        with (
-            cancellable(self.ledger.open, run, instance, job),
-            translate_errors(_earlier_tries(context), context.log),
-        ):
-            report = ProgressReporter(self.ledger.open, run, share)
-            folder = self._path(context)
-            try:
-                save_all(obj, folder, _staging_log(context, report, obj, step))
-                if self.shared is not None:
-                    self.shared.upload(folder)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)  # a partial export is useless and may fill the disk
-                raise
-        context.add_output_metadata(
-            {
-                "rows": {
-                    name: sum(data.tables[name].rows for data in obj)
-                    for name in (obj[0].tables if obj else ())
-                },
-                "warnings": sum(len(data.warnings) for data in obj),
-                "seconds": round(time.monotonic() - started, 3),
-            }
-        )
-
-    def load_input(self, context: dg.InputContext) -> list[ExportData]:
-        """Return staged exports; none if an earlier run has staged them that a re-execution does not find."""
-        assert context.upstream_output is not None
-        with translate_errors(_earlier_tries(context), context.log):
-            try:
-                path = self._path(context.upstream_output)
-                self.has(path)
-                return load_all(path, self.datasets)
-            except StagingGoneError:
-                if context.upstream_output.run_id == step_of(context).run_id:
-                    raise
-                return []
-
-    def has(self, step: Path) -> bool:
-        """Return whether the folder of a step is whole on this machine; copy it if another one has it."""
-        return is_whole(step) if self.shared is None else self.shared.download(step)
-
-    def of_run(self, run_id: str) -> Path:
-        """Return the folder of a run."""
-        return self.folder / run_id
-
-    def _path(self, context: dg.OutputContext) -> Path:
-        # A re-execution reads what its parent staged: Dagster gives the run that made the output.
-        run_id, *step = context.get_identifier()
-        return self.of_run(run_id) / "-".join(step)
 
 
 @dataclass
@@ -147,7 +72,7 @@ class ExportStoreIOManager(dg.IOManager):
                 unpublished.enter_context(file.upload)
             with (
                 cancellable(self.ledger.open, run, instance, job),
-                translate_errors(_earlier_tries(context), context.log),
+                translate_errors(step_of(context).previous_attempt_count, context.log),
             ):
                 for file in obj:  # all, before the first of several is replaced
                     self._ensure_wanted(context, file)
@@ -326,10 +251,6 @@ def _expires_at(context: dg.OutputContext, file: ExportFile, ledger: JobLedger) 
     return datetime.now(UTC) + timedelta(days=int(days))
 
 
-def _earlier_tries(context: dg.OutputContext | dg.InputContext) -> int:
-    return step_of(context).previous_attempt_count
-
-
 def _summary(files: list[ExportFile], stored: list[StoredFile], links: list[str | None]) -> dict[str, Any]:
     """Return the metadata of a materialization of several partitions in one run."""
     downloads = [
@@ -372,51 +293,11 @@ def _notes(file: ExportFile) -> list[str]:
     return file_notes(file.rendered.rows, file.total_rows, file.warnings, changed_cells(file.changed))
 
 
-_STEPS = {"fetch_source": "Reading", "build_export_data": "Computing", "sanitize": "Cleaning"}
-
-
-def _staging_log(
-    context: dg.OutputContext, report: ProgressReporter, exports: list[ExportData], step: str
-) -> Callable[[ExportData, str, int], None]:
-    """Return a function that reports staged rows to the run's log and to the waiting jobs.
-
-    Jobs count the rows of the export, as `total_rows` does, and only while these are read. Other tables of a
-    shaped dataset only move the percentage.
-    """
-    log = _progress_log(context)
-    total = sum(table.rows for data in exports for table in data.tables.values())
-    source_rows = sum(data.source_rows for data in exports)
-    done = counted = 0
-
-    def say(data: ExportData, table: str, rows: int) -> None:
-        nonlocal done, counted
-        done += rows
-        counted += rows if table in data.counted else 0
-        of_export = {"rows": counted, "total_rows": source_rows} if step == "fetch_source" else {}
-        report(_STEPS.get(step, step), done, total, **of_export)
-        log(table, done, total, "rows")
-
-    return say
-
-
-def _progress_log(context: dg.OutputContext) -> Callable[[str, int, int, str], None]:
-    """Return a function that writes progress to the run's log, at most every two seconds."""
-    next_at = time.monotonic() + 2
-
-    def say(what: str, done: int, total: int, unit: str) -> None:
-        nonlocal next_at
-        if time.monotonic() >= next_at:
-            next_at = time.monotonic() + 2
-            context.log.info(f"{what}: {done:,} of {total:,} {unit} ({done / max(total, 1):.0%})")
-
-    return say
-
-
 def _upload_log(
     context: dg.OutputContext, ledger: JobLedger, format: str, size: int
 ) -> Callable[[int], None]:
     report = ProgressReporter(ledger.open, step_of(context).dagster_run, (90, 99), format)
-    log = _progress_log(context)
+    log = progress_log(context)
 
     def say(done: int) -> None:
         report(f"Storing {format}", done, size)

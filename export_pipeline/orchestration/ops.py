@@ -45,6 +45,7 @@ from export_pipeline.orchestration.runs.errors import translate_errors
 from export_pipeline.orchestration.runs.extra_requests import export_extra
 from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.outages import retry_until_available
+from export_pipeline.orchestration.runs.priority import yield_to_small_runs
 from export_pipeline.orchestration.runs.staging import REJECTED
 from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.store import Store, Upload
@@ -77,11 +78,13 @@ def fetch_source(context: dg.OpExecutionContext) -> Iterator[dg.Output[list[Expo
         with _cancellable(context), translate_errors(context.retry_number, context.log):
             retry_until_available(lambda: start_jobs(ledger, context.run), context.log)
             exports = snapshot_open.enter_context(reading(context, context.op_config))
+        rows = sum(data.source_rows for data in exports)
+        yield_to_small_runs(rows)
         # The snapshot stays open while the IO manager reads the rows into staging.
         yield dg.Output(
             exports,
             metadata={
-                "rows": sum(data.source_rows for data in exports),
+                "rows": rows,
                 "snapshot": exports[0].snapshot_at.isoformat(),
             },
         )
@@ -142,6 +145,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                 if context.run.parent_run_id:  # a re-execution may repeat only this step
                     retry_until_available(lambda: start_jobs(ledger, context.run, format.name), context.log)
                 exports = exports or read_again(context, "sanitize")
+                yield_to_small_runs(sum(data.source_rows for data in exports))
                 report = ProgressReporter(ledger, context.run, (50, 90), format.name)
                 keys = [_key(context, format, data) for data in exports]
                 ensure_not_held(context, keys)

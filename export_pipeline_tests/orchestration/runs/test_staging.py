@@ -127,3 +127,18 @@ def test_staged_rows_are_refused_when_the_dataset_is_declared_otherwise_now(tmp_
     for declared in ({"numbers": replace(fetched, spec={"columns": []})}, {}):
         with pytest.raises(StagingError, match=r"The defs\.yaml of numbers has changed .* start a new run"):
             load(tmp_path, declared)
+
+
+@pytest.mark.parametrize("kinds", [(Kind.TEXT, Kind.BOOLEAN), (Kind.TEXT,)])
+def test_shares_of_staged_rows_map_no_file_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[Kind, ...]
+) -> None:
+    columns = tuple(Column(f"c{number}", "C", kind) for number, kind in enumerate(kinds))
+    values = {Kind.TEXT: [str(number) for number in range(100)], Kind.BOOLEAN: [True] * 100}
+    rows = pa.table({column.name: values[column.kind] for column in columns})
+    save(export("letters", rows=Table.of("rows", columns, rows, batch_rows=7)), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.delattr(pa, "memory_map")  # mapped pages would count as memory of the process
+        staged = load(tmp_path, {"letters": export("letters")}).tables["rows"]
+        shares = [staged.share(start, min(start + 13, 100)).arrow() for start in range(0, 100, 13)]
+    assert pa.concat_tables(shares).to_pydict() == rows.to_pydict()

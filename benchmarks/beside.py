@@ -40,7 +40,8 @@ SELECT 1000000 + i, :scope, md5((i / 2)::text)::uuid, accounts[1 + i % 3], 'Fee 
     CASE WHEN i % 2 = 1 THEN (i / 2 % 99999999) / 10000.0 END,
     date '2015-01-01' + (i % 4000)::int, timestamptz '2015-01-01 00:00:00+00' + i * interval '1001001 us',
     md5(i::text) || md5((i + 1)::text)
-FROM generate_series(0::bigint, :rows - 1) i, (SELECT array_agg(id) AS accounts FROM archive_ledger_accounts) a
+FROM generate_series(0::bigint, :rows - 1) i,
+    (SELECT array_agg(id) AS accounts FROM archive_ledger_accounts) a
 """
 
 
@@ -62,7 +63,9 @@ def main() -> None:
 def measure(system: System, rows: int, pause: float) -> None:
     """Make the rows, insert the requests until the huge export ends, and print the figures."""
     scope = "00000000-0000-4000-8000-000000000030"
-    system.run("INSERT INTO archive_organisations (id, name) VALUES (:scope, 'Regional archive')", scope=scope)
+    system.run(
+        "INSERT INTO archive_organisations (id, name) VALUES (:scope, 'Regional archive')", scope=scope
+    )
     system.run(_ROWS, scope=scope, rows=rows)
     system.run("ANALYZE archive_ledger_entries")
     turns = requests(system)
@@ -92,7 +95,9 @@ def print_waits(jobs: list[Job]) -> None:
     waits = sorted(seconds_from_created(job) for job in jobs)
     late = waits[int(0.95 * (len(waits) - 1))]
     print(f"{len(waits)} small requests, INSERT to completed: p50 {statistics.median(waits):.1f} s, ", end="")
-    print(f"p95 {late:.1f} s, longest {waits[-1]:.1f} s; load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+    print(
+        f"p95 {late:.1f} s, longest {waits[-1]:.1f} s; load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
+    )
 
 
 def peak_megabytes(pid: int) -> float:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 LARGE_ROWS = 1_000_000
-"""Rows from which a run counts as large: it takes seconds anyway, and minutes of all cores at ten times as many."""
+"""Rows from which a run counts as large: it takes some seconds of all cores."""
 _NICENESS = 10
 
 

@@ -257,7 +257,7 @@ def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
 
     @cache
     def ends() -> np.ndarray:
-        """Return the position after the last row of each batch, from as few bytes of the files as possible."""
+        """Return the position after the last row of each batch. Few bytes of the files are read."""
         counts = []
         for path in files:
             with pa.OSFile(str(path)) as file, pa.ipc.open_file(file, options=narrowest) as reader:
@@ -281,7 +281,7 @@ def _table(name: str, stored: dict[str, Any], folder: Path) -> Table:
 
 
 def _narrowest(columns: Sequence[Column]) -> list[int]:
-    """Return the index of the column with the fewest bytes, in a list. Texts come last: they have any length."""
+    """Return the index of the column with the fewest bytes, in a list. Texts come last."""
     types = [column.arrow_type for column in columns]
     fixed = [index for index, type in enumerate(types) if pa.types.is_primitive(type)]
     return [min(fixed, key=lambda index: types[index].bit_width, default=0)] if types else []

@@ -16,6 +16,10 @@ _STREAM = re.compile(rb"/Type/ObjStm/N (\d+)/First (\d+)")
 _PLACES = re.compile(rb"/Type/XRef/Size \d+/Index\[(\d+) (\d+)\]/W\[1 4 2\]")
 _DIFFERENCES = re.compile(rb"/DecodeParms<</Predictor 12/Columns (\d+)>>")
 _PLACE = np.dtype([("kind", "u1"), ("stream", ">u4"), ("index", ">u2")])
+_NO_KEY_TWICE = (
+    r"\A\s*(?:<</S/TD/P +\d+ 0 R/Pg +\d+ 0 R/K +\d+>>|<</S/TR/P +\d+ 0 R/K\[[\d R]*\]>>|\[[\d R]*\])\s*\z"
+)
+"""Objects that need no closer look at their keys: nearly all elements of a table, and lists of references."""
 _PACKED = 2
 _FROM_ABOVE = 2
 
@@ -55,6 +59,9 @@ def has_sound_objects(file: PlainFile) -> bool:
     packed = pa.Array.from_buffers(
         pa.large_binary(), offsets.size - 1, [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
     )
+    plain = pc.match_substring_regex(packed, _NO_KEY_TWICE)
+    if any(map(has_repeated_key, packed.filter(pc.invert(plain)).to_pylist())):
+        return False
     is_listed = _are_listed(file, np.concatenate([np.empty((0, 3), np.int64), *places]))
     return is_listed and are_objects(pa.concat_arrays([pa.array(texts, pa.large_binary()), packed]))
 

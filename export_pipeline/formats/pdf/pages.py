@@ -123,10 +123,9 @@ class Pages:
         return _Sheet(self.pdf.reserve(), place, self.top, self.size, content=[_SCALE])
 
     def spread(self, strips: int) -> None:
-        """Continue with this many pages: begin others beside the one in progress, at the same height."""
+        """Continue with this many pages: begin others beside the one in progress."""
         for strip in range(1, strips):
             self._sheets.append(self._new_sheet((0, strip)))
-            self._sheets[-1].y = self.y
 
     def select(self, strip: int) -> None:
         """Make a strip's page the one in progress."""

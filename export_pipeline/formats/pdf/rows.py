@@ -16,18 +16,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from export_pipeline.core.columns import Column
-from export_pipeline.formats.pdf.arrays import integers, join
+from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import hex_codes
 from export_pipeline.formats.pdf.objects import name
 from export_pipeline.formats.pdf.structure import ARTIFACT, LINK_MARK, MARK
-from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, PAD_Y
+from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, MISSING, PAD_Y
 from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
 from export_pipeline.formats.pdf.wrapping import Lines
 
 Ints = NDArray[np.int64]
+_PALE, _DARK = f"{MISSING.decode()} ", f" {INK.decode()}"
+"""Begin and end a missing value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,18 @@ class Marks:
     sums: Mapping[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The glyphs of a column's cells, and the mask of missing values; None if they print nothing special."""
+
+    glyphs: Glyphs
+    missing: NDArray[np.bool_] | None
+
+
 @dataclass(slots=True)
 class SetColumn:
-    """A column's lines, the start of each (x, from the table's left edge), its marks and color, and what
-    begins each cell in a tagged document.
+    """A column's lines, the start of each (x, from the table's left edge), its marks and color, what begins
+    each cell in a tagged document, and the mask of missing values.
     """
 
     slot: Slot
@@ -50,6 +60,29 @@ class SetColumn:
     opening: tuple[str, str]
     closing: str
     mark: bytes
+    missing: NDArray[np.bool_] | None
+
+    def enclose(self, row: int, is_first: bool) -> tuple[bytes, bytes]:
+        """Return what stands before and after the first line, or another one, of a row's cell."""
+        opening, closing = self.opening[not is_first], self.closing
+        if self.missing is not None and self.missing[row]:
+            opening, closing = f"{opening}{_PALE}", f"{closing}{_DARK}"
+        return opening.encode(), closing.encode()
+
+    def enclose_all(self) -> tuple[pa.Array | str, pa.Array | str]:
+        """Return what stands before and after each line."""
+        opening: pa.Array | str = self.opening[0]
+        closing: pa.Array | str = self.closing
+        lines = self.lines
+        if self.opening[0] != self.opening[1] and self.x.size > len(lines.first) - 1:
+            goes_on = np.ones(self.x.size, bool)
+            goes_on[lines.first[:-1]] = False
+            opening = pc.if_else(booleans(goes_on), self.opening[1], self.opening[0])
+        if self.missing is not None:
+            pale = booleans(np.repeat(self.missing, lines.counts))
+            opening = join(opening, pc.if_else(pale, _PALE, ""))
+            closing = join(closing, pc.if_else(pale, _DARK, ""))
+        return opening, closing
 
 
 @dataclass(slots=True)
@@ -89,11 +122,9 @@ class StripRows:
             for line in range(first + begin, min(first + end, stop)):
                 low, high = column.lines.bounds[line : line + 2]
                 x, y = int(column.x[line]), -(line - first - begin) * LEADING
-                opening = column.opening[0 if line == first else 1].encode()
+                opening, closing = column.enclose(row, line == first)
                 digits = hex_codes()[column.lines.cids[low:high]].tobytes()
-                pieces.append(
-                    b"%b%d %d Td<%b>Tj%b\n" % (opening, x - at_x, y - at_y, digits, column.closing.encode())
-                )
+                pieces.append(b"%b%d %d Td<%b>Tj%b\n" % (opening, x - at_x, y - at_y, digits, closing))
                 at_x, at_y = x, y
             if self.tagged:
                 pieces.append(b"EMC\n")
@@ -122,19 +153,23 @@ class RowSetter:
         self._link = link
         self.changed: Counter[tuple[str, str]] = Counter()
 
-    def encode(self, batch: pa.RecordBatch) -> list[Glyphs]:
-        """Return the glyphs of a batch, column by column. Batches must come in order: a glyph's number
+    def encode(self, batch: pa.RecordBatch) -> list[Cells]:
+        """Return the cells of a batch, column by column. Batches must come in order: a glyph's number
         depends on its first use.
         """
-        glyphs = []
+        cells = []
         for column, values in zip(self._columns, batch.columns, strict=True):
             text = print_cells(column, values)
             for reason, count in text.changed.items():
                 self.changed[(reason, column.header)] += count
-            glyphs.append(self._typesetter.encode(text.strings, column.header))
-        return glyphs
+            glyphs = self._typesetter.encode(text.strings, column.header)
+            missing = None
+            if column.null and values.null_count:
+                missing = np.asarray(values.is_null().to_numpy(zero_copy_only=False), bool)
+            cells.append(Cells(glyphs, missing))
+        return cells
 
-    def set(self, batch: Sequence[Glyphs]) -> list[StripRows]:
+    def set(self, batch: Sequence[Cells]) -> list[StripRows]:
         """Lay out an encoded batch, strip by strip, ready to print. Batches may be laid out in parallel."""
         done: dict[tuple[int, int], Lines] = {}
         return [
@@ -155,12 +190,12 @@ class RowSetter:
         return StripRows(heights, edges, data, offsets, columns, is_marked, self._tagged)
 
     def _column(
-        self, batch: Sequence[Glyphs], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
+        self, batch: Sequence[Cells], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
     ) -> SetColumn:
         """Lay out a column's lines; `first` is False if the column is printed again on another strip."""
         lines = done.get((slot.index, slot.width))
         if lines is None:
-            lines = self._typesetter.wrap(batch[slot.index], CELL, slot.width)
+            lines = self._typesetter.wrap(batch[slot.index].glyphs, CELL, slot.width)
             done[(slot.index, slot.width)] = lines
         x = np.full(lines.widths.size, slot.x, np.int64)
         if slot.right:
@@ -177,7 +212,7 @@ class RowSetter:
             opening = (f"/Sum.{label} BMC ", f"/More.{label} BMC ")
             closing = " EMC"
         mark = ARTIFACT if not first else LINK_MARK if slot.index == self._link else MARK
-        return SetColumn(slot, lines, x, opening, closing, mark)
+        return SetColumn(slot, lines, x, opening, closing, mark, batch[slot.index].missing)
 
 
 def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
@@ -222,12 +257,8 @@ def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> list[pa.Array |
             pa.py_buffer(hex_codes()[lines.cids]),
         ],
     )
-    opening: pa.Array | str = column.opening[0]
-    if column.opening[0] != column.opening[1] and column.x.size > heads.size:
-        which = np.ones(column.x.size, np.int64)
-        which[heads] = 0
-        opening = pa.array(column.opening, pa.string()).take(integers(which))
-    pieces = [opening, _numbers(dx), " ", _numbers(dy), " Td<", glyphs, f">Tj{column.closing}\n"]
+    opening, closing = column.enclose_all()
+    pieces = [opening, _numbers(dx), " ", _numbers(dy), " Td<", glyphs, ">Tj", closing, "\n"]
     if column.x.size == heads.size:
         return pieces
     _, offsets, data = _join(pieces).buffers()

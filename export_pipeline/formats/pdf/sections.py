@@ -149,6 +149,7 @@ class SectionPrinter:
         for printer in self._each():
             if printer.number:
                 pages.print(lines, 0, pages.top - ascent_of(style.SMALL), style.SMALL, style.MUTED)
+                pages.y -= leading_of(style.SMALL)
 
     def _groups(self) -> Iterator[Group]:
         section = self._section

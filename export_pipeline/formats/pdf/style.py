@@ -21,6 +21,8 @@ FOOTER = 40 * UNIT
 
 INK = b"0.13 0.15 0.18 rg"
 MUTED = b"0.42 0.46 0.52 rg"
+MISSING = b"0.38 0.42 0.48 rg"
+"""Fill of what stands for a missing value: paler than data, and dark enough on the band of any accent."""
 WHITE = b"1 1 1 rg"
 LINK = b"0.11 0.33 0.66 rg"
 PAPER = b"0.988 0.992 0.996 rg"

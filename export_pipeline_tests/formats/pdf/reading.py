@@ -87,12 +87,32 @@ def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
             case "Tf":
                 unicode = maps[str(operands[0])]
             case "Tj":
-                codes = bytes(operands[0])
-                yield "text", "".join(map(unicode.__getitem__, unpack(f">{len(codes) // 2}H", codes)))
+                yield "text", "".join(map(unicode.__getitem__, _codes(operands[0])))
             case "BMC" | "BDC":
                 yield "mark", str(operands[0])
             case "EMC":
                 yield "end", ""
+
+
+def fills(page: pikepdf.Page) -> dict[str, str]:
+    """The fill of each text shown on a page: red, green and blue; of equal texts that of the last."""
+    fonts = page.obj.Resources.Font.items()
+    maps = {label: _unicode(font.ToUnicode.read_bytes()) for label, font in fonts}
+    unicode: dict[int, str] = {}
+    fill = ""
+    colors = {}
+    for operands, operator in pikepdf.parse_content_stream(page):
+        if str(operator) == "Tf":
+            unicode = maps[str(operands[0])]
+        elif str(operator) == "rg":
+            fill = " ".join(map(str, operands))
+        elif str(operator) == "Tj":
+            colors["".join(unicode[code] for code in _codes(operands[0]))] = fill
+    return colors
+
+
+def _codes(shown: Any) -> tuple[int, ...]:
+    return unpack(f">{len(bytes(shown)) // 2}H", bytes(shown))
 
 
 def rows(source: Path | bytes) -> list[str]:

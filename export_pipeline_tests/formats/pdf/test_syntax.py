@@ -11,6 +11,7 @@ import pikepdf
 import pytest
 
 from export_pipeline.core.layout import Section
+from export_pipeline.formats.pdf.objects import PdfFile
 from export_pipeline.formats.pdf.readback import read_back
 from export_pipeline.formats.pdf.syntax import are_objects, are_operators, has_repeated_key
 from export_pipeline_tests.formats.pdf.reading import layout, rendered
@@ -115,3 +116,22 @@ def test_a_key_that_stands_twice_in_one_dictionary_is_told_from_others(
     text: bytes, is_repeated: bool
 ) -> None:
     assert has_repeated_key(text) is is_repeated
+
+
+@pytest.mark.parametrize(
+    ("is_row", "key", "twice"),
+    [(True, b"/K", b"/P"), (True, b"/Pg", b"/P "), (False, b"/A<</O", b"/P<</O")],
+)
+def test_a_key_that_stands_twice_in_a_packed_object_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_row: bool, key: bytes, twice: bytes
+) -> None:
+    put = PdfFile.put_objects
+
+    def damage(self: PdfFile, first: int, objects: int, head: bytes, bodies: bytes, period: int = 0) -> None:
+        changed = bodies.replace(key, twice, 1) if (b"/TD" in bodies) is is_row else bodies
+        put(self, first, objects, head, changed, period)
+
+    monkeypatch.setattr(PdfFile, "put_objects", damage)
+    path = tmp_path / "t.pdf"
+    write(path, layout(Section("t", "T", table(30), counts=True)), {"tagged": True})
+    assert any("duplicated key" in problem for problem in read_back(path).problems)

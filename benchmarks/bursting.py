@@ -31,7 +31,7 @@ from export_pipeline.orchestration.runs.shared_reads import own_rows
 from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read
-from export_pipeline.sources.tables.read_scopes import read_scopes
+from export_pipeline.sources.tables.multi_scope_read import read_rows_by_scope
 from export_pipeline_tests.services.postgres import postgres_server
 
 SPEC = {
@@ -116,7 +116,7 @@ def main() -> None:
         def together() -> int:
             rows = 0
             with open_snapshot(url) as snapshot:
-                for data in read_scopes(snapshot, plain, scopes):
+                for data in read_rows_by_scope(snapshot, plain, scopes):
                     save(data, folder / "read" / str(data.scope))
             for scope in scopes:
                 data = own_rows(load(folder / "read" / scope, DATASETS), scope)

@@ -72,8 +72,8 @@ def export(
 def publish(name: str, layout: Layout, folder: Path, options: Any, lap: Laps) -> tuple[int, int]:
     """Render into a store in the folder, read back and publish; rows and bytes of the file."""
     from export_pipeline.formats.registry import FORMATS
+    from export_pipeline.store.factory import open_store
     from export_pipeline.store.manifest import Manifest
-    from export_pipeline.store.opening import open_store
     from export_pipeline.store.publish import publish
 
     format = FORMATS[name]
@@ -107,8 +107,8 @@ def publish_parts(
     """Render in parts into a store in the folder, read back and publish; rows and bytes of all parts."""
     from export_pipeline.datasets.parts import render_parts
     from export_pipeline.formats.registry import FORMATS
+    from export_pipeline.store.factory import open_store
     from export_pipeline.store.manifest import Manifest
-    from export_pipeline.store.opening import open_store
     from export_pipeline.store.parts import PartedUpload
     from export_pipeline.store.publish import publish
 

@@ -1,4 +1,4 @@
-"""Rights of callers of the HTTP service. `api/callers.py` enforces them."""
+"""Rights of callers of the HTTP service. `api/authentication.py` enforces them."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from export_pipeline.api import (
     unsubscribes,
     webhooks,
 )
-from export_pipeline.api.callers import MetricsReader, Services
-from export_pipeline.api.changes import Changes
+from export_pipeline.api.authentication import MetricsReader, Services
+from export_pipeline.api.change_notifier import ChangeNotifier
 from export_pipeline.api.inline_pool import ExportPool
 from export_pipeline.api.limits import CallLimit
 from export_pipeline.api.middleware import Calls
@@ -48,7 +48,7 @@ Errors are `application/problem+json` with a stable `code`. What belongs to anot
 def build_app(settings: Settings) -> FastAPI:
     """Return the service for a deployment. Nothing is connected yet."""
     service = Service(settings)
-    changes = Changes(service)
+    changes = ChangeNotifier(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

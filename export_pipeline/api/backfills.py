@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from export_pipeline.api.callers import Services, Writer
+from export_pipeline.api.authentication import Services, Writer
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.requests import MadeRequest, resolve_scope, translate_source_errors
 from export_pipeline.datasets.backfills import TooManyWindowsError, request_backfill

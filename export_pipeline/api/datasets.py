@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from export_pipeline.api.callers import Caller, Reader, Services
+from export_pipeline.api.authentication import Caller, Reader, Services
 from export_pipeline.api.problems import not_found, responses
 from export_pipeline.api.requests import translate_source_errors
 from export_pipeline.api.service import Service

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, RedirectResponse, Response, Streamin
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from export_pipeline.api.callers import Reader, Services
+from export_pipeline.api.authentication import Reader, Services
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses
 from export_pipeline.api.service import Service
@@ -25,9 +25,9 @@ from export_pipeline.jobs import EventKind, Job
 from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.states import Status
 from export_pipeline.store import NotFoundError, Store
+from export_pipeline.store.file_names import content_disposition
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
-from export_pipeline.store.names import content_disposition
 from export_pipeline.store.parts import MAX_PARTS, name_part, zip_parts
 from export_pipeline.store.publish import is_whole
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from export_pipeline.api.changes import Changes
+from export_pipeline.api.change_notifier import ChangeNotifier
 from export_pipeline.api.models import ExportEvent
 from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs.states import ENDED
@@ -18,7 +18,7 @@ _MAX_EVENT_SECONDS = 15 * 60
 
 
 async def stream_events(
-    job: Job, caller: str, read: Callable[[], Awaitable[Job]], changes: Changes, last: str | None
+    job: Job, caller: str, read: Callable[[], Awaitable[Job]], changes: ChangeNotifier, last: str | None
 ) -> AsyncIterator[str]:
     """Yield the text of an event for each change of an export, until it ends or 15 minutes have passed.
 

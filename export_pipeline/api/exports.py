@@ -13,8 +13,8 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 
-from export_pipeline.api.callers import Caller, Reader, Services, Writer
-from export_pipeline.api.changes import Changes
+from export_pipeline.api.authentication import Caller, Reader, Services, Writer
+from export_pipeline.api.change_notifier import ChangeNotifier
 from export_pipeline.api.cursors import read_cursor, write_cursor
 from export_pipeline.api.events import RETRY_SECONDS, event_id, stream_events
 from export_pipeline.api.models import Export, ExportList
@@ -82,7 +82,7 @@ async def create_export(
         scope = await resolve_scope(service, caller, body.dataset, body.scope)
     body = body.model_copy(update={"scope": scope})
     caller.check_scope(scope)
-    changes: Changes = request.app.state.changes
+    changes: ChangeNotifier = request.app.state.changes
     seconds = _waits(prefer)
     if seconds:
         changes.check_room(caller.id)
@@ -163,7 +163,7 @@ async def get_export(
     read = partial(service.jobs.get, export_id, caller.viewer)
     job = await read()
     if wait and job.status not in ENDED:
-        changes: Changes = request.app.state.changes
+        changes: ChangeNotifier = request.app.state.changes
         changes.check_room(caller.id)
         job = await changes.wait_for_end(job, caller.id, wait, read)
     return Export.of(job)
@@ -190,7 +190,7 @@ async def follow_export(
     job = await read()
     if job.status in ENDED and last_event_id == event_id(job):
         return Response(status_code=204)
-    changes: Changes = request.app.state.changes
+    changes: ChangeNotifier = request.app.state.changes
     changes.check_room(caller.id)
     events = stream_events(job, caller.id, read, changes, last_event_id)
     headers = {"X-Accel-Buffering": "no"}

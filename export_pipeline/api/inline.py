@@ -16,7 +16,7 @@ import anyio
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from export_pipeline.api.callers import Reader, Services
+from export_pipeline.api.authentication import Reader, Services
 from export_pipeline.api.downloads import FILE_CONTENT
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
 from export_pipeline.api.inline_pool import BusyError, ExportPool
@@ -31,8 +31,8 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.file_notes import notes_of
 from export_pipeline.store import NotFoundError, Store
+from export_pipeline.store.file_names import content_disposition
 from export_pipeline.store.manifest import ManifestError, read_manifest
-from export_pipeline.store.names import content_disposition
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], responses=responses(401, 403, 404, 413, 422, 429, 503)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
-from export_pipeline.api.inline_worker import Maker, MakerParent
+from export_pipeline.api.inline_worker import ForkServer, Worker
 from export_pipeline.settings import Settings
 
 PROCESSES = 2
@@ -33,17 +33,17 @@ class ExportPool:
     """Processes that make files.
 
     Attributes:
-        makers: Starts the processes.
+        fork_server: Starts the processes.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.makers = MakerParent(settings)
-        self._free: queue.Queue[Maker | None] = queue.Queue()
+        self.fork_server = ForkServer(settings)
+        self._free: queue.Queue[Worker | None] = queue.Queue()
         for _ in range(PROCESSES):
             self._free.put(None)
         self._places = threading.BoundedSemaphore(PROCESSES + MAX_WAITING)
-        self._started: dict[int, Maker] = {}
+        self._started: dict[int, Worker] = {}
         self._making_folder = threading.Lock()
         self._folder: str | None = None
 
@@ -71,23 +71,23 @@ class ExportPool:
 
     def _run(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
         try:
-            maker = self._free.get(timeout=_WAIT_SECONDS)
+            worker = self._free.get(timeout=_WAIT_SECONDS)
         except queue.Empty:
             raise BusyError from None
         try:
-            if maker is not None and maker.connection.poll():
-                self._end(maker)  # it died while it had nothing to do
-                maker = None
-            maker = maker or self._start()
-            answer = self._ask(maker, request)
+            if worker is not None and worker.connection.poll():
+                self._end(worker)  # it died while it had nothing to do
+                worker = None
+            worker = worker or self._start()
+            answer = self._ask(worker, request)
         except BaseException:
-            self._end(maker)
+            self._end(worker)
             self._free.put(None)
             raise
-        if maker.requests >= _MAX_REQUESTS:
-            self._end(maker)
-            maker = None
-        self._free.put(maker)
+        if worker.requests >= _MAX_REQUESTS:
+            self._end(worker)
+            worker = None
+        self._free.put(worker)
         if isinstance(answer, InlineError):
             raise answer
         return answer
@@ -96,50 +96,50 @@ class ExportPool:
         """Start the processes, so that the first request need not wait for them."""
         for _ in range(PROCESSES):
             try:
-                maker = self._free.get_nowait()
+                worker = self._free.get_nowait()
             except queue.Empty:
                 return
             try:
-                maker = maker or self._start()
+                worker = worker or self._start()
             finally:
-                self._free.put(maker)  # its place, if it could not be started
+                self._free.put(worker)  # its place, if it could not be started
 
     def close(self) -> None:
         """End the processes and remove their files."""
-        for maker in list(self._started.values()):
-            self._end(maker)
-        self.makers.close()
+        for worker in list(self._started.values()):
+            self._end(worker)
+        self.fork_server.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _ask(self, maker: Maker, request: InlineRequest) -> InlineError | tuple[InlineFile, BinaryIO]:
-        maker.requests += 1
+    def _ask(self, worker: Worker, request: InlineRequest) -> InlineError | tuple[InlineFile, BinaryIO]:
+        worker.requests += 1
         try:
-            maker.connection.send(request)
-            if not maker.connection.poll(DEADLINE_SECONDS):
+            worker.connection.send(request)
+            if not worker.connection.poll(DEADLINE_SECONDS):
                 raise InlineError(Failure.TOO_LARGE, f"It takes longer than {DEADLINE_SECONDS:g} seconds.")
-            answer = maker.connection.recv()
+            answer = worker.connection.recv()
             if isinstance(answer, InlineError):
                 return answer
-            return answer, os.fdopen(recv_handle(maker.connection), "rb")
+            return answer, os.fdopen(recv_handle(worker.connection), "rb")
         except (EOFError, OSError) as error:
             message = "Its process was ended, perhaps as it took too much memory."
             raise InlineError(Failure.TOO_LARGE, message) from error
 
-    def _start(self) -> Maker:
+    def _start(self) -> Worker:
         try:
-            maker = self.makers.start(self.folder)
+            worker = self.fork_server.start(self.folder)
         except OSError as error:
             raise InlineError(Failure.INTERNAL, str(error)) from error
-        self._started[maker.pid] = maker
-        return maker
+        self._started[worker.pid] = worker
+        return worker
 
-    def _end(self, maker: Maker | None) -> None:
+    def _end(self, worker: Worker | None) -> None:
         """End a process, and remove what it has left."""
-        if maker is None:
+        if worker is None:
             return
-        self.makers.end(maker)
-        self._started.pop(maker.pid, None)
-        for file in Path(self.folder).glob(f"{maker.pid}-*"):
+        self.fork_server.end(worker)
+        self._started.pop(worker.pid, None)
+        for file in Path(self.folder).glob(f"{worker.pid}-*"):
             with suppress(OSError):
                 file.unlink()

@@ -1,9 +1,9 @@
-"""Imported by the process from which the makers of small exports are forked, so that they begin warm.
+"""Imported by the process from which the workers of small exports are forked, so that they begin warm.
 
-A format imports its writer and reader when they are first used, which would take up to 0.3 s in each maker.
+A format imports its writer and reader when they are first used, which would take up to 0.3 s in each worker.
 """
 
-import export_pipeline.api.inline_work
+import export_pipeline.api.inline_export
 import export_pipeline.formats.csv.readback
 import export_pipeline.formats.csv.write
 import export_pipeline.formats.excel.readback

@@ -1,4 +1,4 @@
-"""The process that makers of small exports are forked from: they begin warm, and share its memory."""
+"""Worker processes of small exports, and the fork server that starts them warm."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
 _ANSWER_SECONDS = 15.0
-"""Time for which the parent of makers may take to answer; then it is replaced."""
+"""Time for which the fork server may take to answer; then it is replaced."""
 _START_SECONDS = 60.0
 """The same for one that has just been started anew, and imports everything first."""
 _END_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class Maker:
+class Worker:
     """A process that makes small exports, one after another.
 
     Attributes:
-        connection: Takes a request and gives the file. It has something to say unasked only when it has died.
-        requests: Requests that it was asked for.
+        connection: Takes a request and gives the file. It becomes readable without a request
+            only when the worker has died.
+        requests: Number of requests so far.
     """
 
     pid: int
@@ -41,8 +42,8 @@ class Maker:
     requests: int = 0
 
 
-class MakerParent:
-    """Starts and ends makers. It is the parent of each, so no id of a process is used after its end."""
+class ForkServer:
+    """Starts and ends workers from their parent process, so that no other process gets the id of one."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -51,23 +52,23 @@ class MakerParent:
         self._lock = threading.Lock()
 
     def fork(self, datasets: Mapping[str, Dataset]) -> None:
-        """Fork the parent of makers from this process, in which no thread of Python may run yet.
+        """Start the server by a fork of this process, in which no thread of Python may run yet.
 
-        All that is loaded by now, the datasets among it, is shared by both and by each maker. Threads that
-        libraries have started themselves, such as that of jemalloc, are missing in the parent.
+        All that is loaded by now, the datasets among it, is shared by both and by each worker. Threads that
+        libraries have started themselves, such as that of jemalloc, are missing in the server.
         """
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, each page of what is shared
         self._start("fork", datasets)
 
-    def start(self, folder: str) -> Maker:
-        """Start a maker.
+    def start(self, folder: str) -> Worker:
+        """Start a worker.
 
         Args:
             folder: Folder for files while they are made.
 
         Raises:
-            OSError: its parent has died, or does not answer.
+            OSError: the fork server has died, or does not answer.
         """
         with self._lock:
             patience = _ANSWER_SECONDS
@@ -79,18 +80,18 @@ class MakerParent:
             with theirs:
                 self._connection.send(folder)
                 send_handle(self._connection, theirs.fileno(), self._process.pid)
-            return Maker(self._receive(patience), ours)
+            return Worker(self._receive(patience), ours)
 
-    def end(self, maker: Maker) -> None:
-        """Kill a maker, and return when it has ended. One that hangs in the kernel is not waited for."""
-        maker.connection.close()
+    def end(self, worker: Worker) -> None:
+        """Kill a worker, and return when it has ended. One that hangs in the kernel is not waited for."""
+        worker.connection.close()
         with self._lock, suppress(OSError):
             if self._connection is not None:
-                self._connection.send(maker.pid)
+                self._connection.send(worker.pid)
                 self._receive(_ANSWER_SECONDS)
 
     def close(self) -> None:
-        """End the parent. Makers that work are ended by nobody; they end when their connection does."""
+        """End the server. Busy workers end when their connections are closed."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -113,16 +114,16 @@ class MakerParent:
             if self._connection.poll(seconds):
                 return int(self._connection.recv())
         except EOFError:
-            raise OSError("The process that starts makers of small exports has died.") from None
+            raise OSError("The fork server of small exports has died.") from None
         self._process.kill()  # an answer that came later would be taken for that to another question
         self._process.join(_END_SECONDS)
         self._connection.close()
         self._connection = self._process = None
-        raise OSError(f"The process that starts makers of small exports gave no answer for {seconds:g} s.")
+        raise OSError(f"The fork server of small exports did not answer for {seconds:g} s.")
 
 
 def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Dataset] | None) -> None:
-    """Fork and end makers until the service closes the connection."""
+    """Fork and end workers until the service closes the connection."""
     os.closerange(3, connection.fileno())  # what was inherited, the address of the service among it
     os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -130,7 +131,7 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
     import export_pipeline.api.inline_preload  # noqa: F401
 
     datasets = datasets or load_datasets()
-    makers: set[int] = set()
+    workers: set[int] = set()
     killed: set[int] = set()
     with suppress(EOFError, OSError):
         while True:
@@ -142,9 +143,9 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
                         if (pid := os.fork()) == 0:
                             connection.close()
                             _work(theirs, settings, datasets, folder)
-                    makers.add(pid)
-                case int(pid) if pid in makers:  # not waited for yet, so that its id is nobody else's
-                    makers.discard(pid)
+                    workers.add(pid)
+                case int(pid) if pid in workers:  # not waited for yet, so that its id is nobody else's
+                    workers.discard(pid)
                     os.kill(pid, signal.SIGKILL)
                     killed.add(pid)
                     until = time.monotonic() + _END_SECONDS
@@ -163,7 +164,7 @@ def _work(
     connection: Connection, settings: Settings, datasets: Mapping[str, Dataset], folder: str
 ) -> NoReturn:
     """Make exports, and end without returning to the code of the parent."""
-    from export_pipeline.api.inline_work import serve_requests
+    from export_pipeline.api.inline_export import serve_requests
 
     try:
         serve_requests(connection, settings, datasets, folder)

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from export_pipeline.api.callers import LinkMaker, Services
+from export_pipeline.api.authentication import LinkMaker, Services
 from export_pipeline.api.downloads import FILE_CONTENT, PartNumber, check_file, hand_out
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
@@ -32,8 +32,8 @@ from export_pipeline.jobs.link_tokens import (
 from export_pipeline.jobs.states import Status
 from export_pipeline.schedules.periods import period_of
 from export_pipeline.store import Store, StoreError
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline.store.manifest import read_manifest
-from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import name_part
 
 router = APIRouter(prefix="/v1/exports", tags=["links"], responses=responses(401, 403, 404, 429, 503))

@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from export_pipeline.api.callers import Caller
+from export_pipeline.api.authentication import Caller
 from export_pipeline.api.problems import Problem
 from export_pipeline.settings import Settings
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from export_pipeline.api.callers import Caller
+from export_pipeline.api.authentication import Caller
 from export_pipeline.api.problems import Problem
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
 from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
-from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
+from export_pipeline.schedules.scheduled_export import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 _logger = logging.getLogger(__name__)

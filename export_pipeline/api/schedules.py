@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from export_pipeline.api.callers import Caller, ScheduleReader, ScheduleWriter, Services
+from export_pipeline.api.authentication import Caller, ScheduleReader, ScheduleWriter, Services
 from export_pipeline.api.models import Export
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.requests import resolve_scope, translate_source_errors
@@ -23,7 +23,7 @@ from export_pipeline.datasets.schedules import known_recipients, schedule_check
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.schedules import editing
 from export_pipeline.schedules.due_requests import run_now
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], responses=responses(401, 403, 429, 503))
 

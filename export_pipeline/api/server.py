@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of headers
 
 from export_pipeline.api.app import build_app
-from export_pipeline.api.changes import Changes
-from export_pipeline.datasets.drivers import load_drivers
+from export_pipeline.api.change_notifier import ChangeNotifier
+from export_pipeline.datasets.driver_preload import load_drivers
 from export_pipeline.datasets.loading import DefsError
 from export_pipeline.settings import Settings
 
@@ -81,7 +81,7 @@ class TimedProtocol(H11Protocol):
 class _Server(uvicorn.Server):
     """A server that wakes those who wait for an export when it is about to end."""
 
-    def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
+    def __init__(self, config: uvicorn.Config, changes: ChangeNotifier) -> None:
         super().__init__(config)
         self._changes = changes
 
@@ -97,7 +97,7 @@ def _fork_makers(app: FastAPI) -> None:
     except DefsError:  # the application logs it; the processes could not load them either
         return
     load_drivers(app.state.service.settings)
-    app.state.pool.makers.fork(datasets)
+    app.state.pool.fork_server.fork(datasets)
     threading.Thread(target=app.state.pool.prepare, name="prepare", daemon=True).start()
 
 

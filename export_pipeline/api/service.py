@@ -12,7 +12,7 @@ import anyio
 import sqlalchemy as sa
 from fastapi import Request
 
-from export_pipeline.api.batches import JobReader
+from export_pipeline.api.job_loader import JobLoader
 from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.loading import load_datasets
@@ -75,7 +75,7 @@ class Service:
         self.downloads: dict[tuple[object, ...], float] = {}
         self.run, self.run_inline = Threads(_THREADS), Threads(16)
         self.run_slow, self.run_login = Threads(2), Threads(2)
-        self.jobs = JobReader(lambda ids, viewer: self.run(self.ledger.get_all, ids, viewer))
+        self.jobs = JobLoader(lambda ids, viewer: self.run(self.ledger.get_all, ids, viewer))
         self._scopes = _CachedScopes(settings)
         self._loading = threading.Lock()
         self._datasets: Mapping[str, Dataset] | None = None

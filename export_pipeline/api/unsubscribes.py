@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse
 
-from export_pipeline.api.callers import Services
+from export_pipeline.api.authentication import Services
 from export_pipeline.api.links import render_page
 from export_pipeline.api.problems import not_found, responses
-from export_pipeline.delivery.gathering import find_subscription, unsubscribe
+from export_pipeline.delivery.subscriptions import find_subscription, unsubscribe
 
 pages = APIRouter(prefix="/unsubscribe", tags=["links"], responses=responses(404, 503))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from export_pipeline.api.callers import Caller, Services, WebhookReader, WebhookWriter
+from export_pipeline.api.authentication import Caller, Services, WebhookReader, WebhookWriter
 from export_pipeline.api.problems import Problem, responses
 from export_pipeline.api.requests import resolve_scope_of_any, translate_source_errors
 from export_pipeline.datasets.options import FieldProblem

@@ -13,12 +13,13 @@ from typer.exceptions import TyperException
 
 from export_pipeline.cli import (
     backfill,
-    catalogue,
+    datasets,
     deployment,
     files,
     health,
     jobs,
     keys,
+    migrate,
     purge,
     request,
     schedules,
@@ -121,7 +122,7 @@ def _command_of(arguments: list[str]) -> str:
     return words
 
 
-for group in (deployment, catalogue, request, backfill, files, jobs, purge, health):
+for group in (deployment, datasets, request, backfill, files, jobs, migrate, purge, health):
     group.register(app)
 app.command()(serve.serve)
 app.add_typer(schedules.app, name="schedules")

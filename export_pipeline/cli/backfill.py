@@ -10,7 +10,7 @@ import typer
 
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import UserError, print_json
-from export_pipeline.cli.datasets import dataset_of, find_scope, formats_of
+from export_pipeline.cli.lookups import dataset_of, find_scope, formats_of
 from export_pipeline.cli.options import By, DatasetName, Json, ScopeId, caller, ledger_of
 from export_pipeline.datasets.backfills import request_backfill
 from export_pipeline.datasets.requests import RequestError

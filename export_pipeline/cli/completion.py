@@ -36,7 +36,7 @@ def _quiet(complete: Callable[[typer.Context, str], Iterator[tuple[str, str]]]) 
 @_quiet
 def complete_dataset(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Yield names of datasets with their descriptions."""
-    from export_pipeline.cli.datasets import declared
+    from export_pipeline.cli.lookups import declared
 
     for name, dataset in declared().items():
         if name.startswith(incomplete):
@@ -59,7 +59,7 @@ def complete_format(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, 
 @_quiet
 def complete_scope(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Yield ids of the chosen dataset's scopes with their names."""
-    from export_pipeline.cli.datasets import scopes_of
+    from export_pipeline.cli.lookups import scopes_of
 
     if (dataset := _dataset_before(ctx)) and dataset.scoped:
         scopes = scopes_of(load_settings(), dataset).items()
@@ -69,7 +69,7 @@ def complete_scope(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, s
 
 def _dataset_before(ctx: typer.Context) -> Dataset | None:
     """Return the dataset that the line names so far: a line without its last value is not parsed."""
-    from export_pipeline.cli.datasets import declared
+    from export_pipeline.cli.lookups import declared
 
     words = ctx.parent.args if ctx.parent else []
     there = declared()

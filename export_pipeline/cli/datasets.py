@@ -1,155 +1,144 @@
-"""Helpers of commands about datasets: declarations, scopes and options."""
+"""Commands about what can be exported: `formats`, `datasets` and `introspect`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from difflib import get_close_matches
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Annotated
 
-from export_pipeline.cli.console import UserError
-from export_pipeline.settings import Settings
+import typer
 
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from export_pipeline.components.dataset import DatasetComponent
-    from export_pipeline.datasets.dataset import Dataset
-
-
-def load_definitions() -> dg.Definitions:
-    """Load the code location, with DAGSTER_HOME prepared. Raise UserError if a defs.yaml is invalid."""
-    declared()  # reports an invalid defs.yaml in one line, unlike Dagster
-    from export_pipeline.orchestration.instance import prepare_home
-
-    prepare_home()
-    from export_pipeline.definitions import defs
-
-    return defs()
+from export_pipeline.cli.completion import complete_dataset
+from export_pipeline.cli.console import UserError, print_json, print_table
+from export_pipeline.cli.jobs_view import print_lines
+from export_pipeline.cli.lookups import dataset_of, declared, scopes_of
+from export_pipeline.cli.options import Json
+from export_pipeline.cli.output import DatasetOutput, FormatOutput, ScopeOutput, fields_of
+from export_pipeline.project import defs_folder
+from export_pipeline.settings import load_settings
+from export_pipeline.store.file_modes import usual_umask
 
 
-def checked_key(text: str) -> str:
-    """Return a valid key from a typed key, or from one copied with the store's URL as prefix."""
-    from export_pipeline.store.keys import check_key
-
-    try:
-        return check_key(text)
-    except ValueError as error:
-        raise UserError(f"{error}; keys look like exports/SCOPE/ID.csv") from None
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (formats, datasets, introspect):
+        app.command()(command)
 
 
-def declared() -> dict[str, DatasetComponent]:
-    """Return the datasets by name. Raise UserError with a line for each error in a defs.yaml."""
-    from export_pipeline.components.loading import datasets
-    from export_pipeline.datasets.loading import DefsError
+def formats(as_json: Json = False) -> None:
+    """List the file formats.
 
-    try:
-        return datasets()
-    except DefsError as error:
-        raise UserError(*str(error).splitlines()) from None
-
-
-def dataset_of(name: str) -> DatasetComponent:
-    """Return a dataset by name. Raise UserError with the list of datasets if it is unknown."""
-    there = declared()
-    if name not in there:
-        near = get_close_matches(name, there, 1)
-        hint = f"did you mean {near[0]}? There" if near else "there"
-        raise UserError(f"There is no dataset {name!r}; {hint} are {', '.join(there)}.")
-    return there[name]
-
-
-def scopes_of(settings: Settings, dataset: Dataset) -> dict[str, str]:
-    """Return a dataset's scopes, as names by id."""
-
-    from export_pipeline.orchestration.resources import source_resource
-
-    with source_resource(settings).snapshot() as snapshot:
-        scopes: dict[str, str] = dataset.source.scopes(snapshot, dataset.spec)
-    return scopes
-
-
-def formats_of(dataset: Dataset, text: str) -> list[str]:
-    """Parse comma-separated formats. Raise UserError if the dataset lacks one, or one is named twice."""
-    from export_pipeline.datasets.requests import format_names
-
-    names = [name.strip() for name in text.split(",")]
-    there = format_names(dataset)
-    if unknown := ", ".join(repr(name) for name in names if name not in there):
-        raise UserError(f"{dataset.dataset} has no format {unknown}; it has {', '.join(there)}.")
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"--format {text}: {twice} is named twice; name each format once.")
-    return names
-
-
-def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple[str | None, str | None]:
-    """Return id and name of the scope that is meant by an id or a name. The name is None if it is not shown.
-
-    Raises:
-        UserError: it is unknown, ambiguous, missing, or given for a dataset without scopes.
+    Example: `export-pipeline formats`
     """
-    if not dataset.scoped:
-        if given is not None:
-            raise UserError(f"{dataset.dataset} has no scopes; leave --scope out.")
-        return None, None
-    there = scopes_of(settings, dataset)
-    known = f"`export-pipeline datasets --scopes {dataset.dataset}` lists the {len(there):,} there are."
-    if given is None:
-        raise UserError(f"Say whose rows, with --scope; {known}")
-    from export_pipeline.datasets.partition_keys import scope_key
-    from export_pipeline.datasets.scopes import ScopeNameError
-    from export_pipeline.datasets.scopes import find_scope as find
+    from export_pipeline.formats.registry import FORMATS
 
-    try:
-        scope = find(there, given)
-    except ScopeNameError as error:
-        raise UserError(str(error)) from None
-    if scope not in there:
-        raise UserError(f"{dataset.dataset} has no scope {given!r}; {known}")
-    try:
-        scope_key(scope)
-    except ValueError as error:
-        raise UserError(f"The scope {scope!r} {error}.") from None
-    return scope, there[scope] if dataset.labels_scopes else None
+    rows = [FormatOutput(f.name, f.extension, f.media_type, f.help) for f in FORMATS.values()]
+    print_json(rows) if as_json else print_table(list(map(fields_of, rows)))
 
 
-def scope_id(
-    settings: Settings,
-    datasets: Iterable[Dataset],
-    given: str | None,
-    seen: Collection[str] | None = None,
-    *,
-    stored: bool = False,
-) -> str | None:
-    """Return the id of the scope that is meant by an id or a name, in any of these datasets.
+def datasets(
+    scopes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATASET",
+            help="List this dataset with its scopes: the ids and names of those whose rows can be exported.",
+            autocompletion=complete_dataset,
+        ),
+    ] = None,
+    write_docs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Write a Markdown page about all datasets: columns, filters, presets, regular exports.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the datasets, or the scopes of one.
 
-    A text that names none is returned as it is: the scope may be gone, and its exports still be listed.
-
-    Args:
-        seen: Scopes that the viewer may see; None for all.
-        stored: The result is stored; see `find_scope_of_any`.
-
-    Raises:
-        UserError: several scopes have this name, or scopes cannot be read that may have it.
+    Examples: `export-pipeline datasets`, `export-pipeline datasets --scopes takeoff`,
+    `export-pipeline datasets --write-docs datasets.md`
     """
-    from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
-    from export_pipeline.sources.snapshot import SourceUnavailableError
+    from export_pipeline.orchestration.partitions import ON_DEMAND
 
-    if given is None:
-        return None
+    if write_docs is not None:
+        _write_docs(write_docs)
+        return
+    chosen = [dataset_of(scopes)] if scopes else list(declared().values())
+    there = scopes_of(load_settings(), chosen[0]) if scopes and chosen[0].scoped else {}
+    listed = [ScopeOutput(id, name) for id, name in there.items()] if scopes else None
+    rows = [
+        DatasetOutput(
+            dataset=dataset.dataset,
+            description=dataset.attributes.description,
+            formats=list(dataset.formats),
+            cadences=[ON_DEMAND, *dataset.attributes.cadences.named()],
+            scopes=listed,
+        )
+        for dataset in chosen
+    ]
+    if as_json:
+        print_json(rows)
+    elif scopes and not chosen[0].scoped:
+        typer.echo(f"{scopes} has no scopes: export it without --scope.")
+    elif listed is not None:
+        print_lines(list(map(fields_of, listed)))  # an id that is wrapped cannot be copied
+    else:
+        print_table([{k: v for k, v in fields_of(row).items() if k != "scopes"} for row in rows])
+
+
+def _write_docs(file: Path) -> None:
+    from export_pipeline.datasets.markdown import page
+
+    text = page(declared().values(), load_settings().timezone)
     try:
-        return find_scope_of_any(datasets, partial(scopes_of, settings), given, seen, stored=stored)
-    except ScopeNameError as error:
-        raise UserError(str(error)) from None
-    except SourceUnavailableError as error:
-        raise UserError(f"{given!r} may be an id or a name, and the scopes cannot be read: {error}") from None
+        with usual_umask():  # for the team, not for the service's user alone
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"--write-docs {file}: {error.strerror}; name a file in a folder that exists."
+        ) from None
+    typer.echo(f"Wrote {file}")
 
 
-def typed_options(dataset: Dataset, given: dict[str, Any]) -> dict[str, Any]:
-    """Convert options to the dataset's types. Raise UserError, with what is valid, if one is invalid."""
-    from export_pipeline.datasets.options import OptionError
+def introspect(
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="Table or view of the source; schema.table where needed."),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the dataset. Default: made from the table's."),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it into the folder of datasets; an existing one stays.")
+    ] = False,
+) -> None:
+    """Write a working defs.yaml for a table, from the live schema: types, key, relations, filters, window.
 
+    Examples: `export-pipeline introspect orders`, `export-pipeline introspect sales.orders --write`
+    """
+    from export_pipeline.datasets.table import DefsYamlError, check_yaml
+    from export_pipeline.sources.introspection.introspect import introspect as inspect_table
+
+    settings = load_settings()
+    introspected = inspect_table(
+        settings.source_url, table, dataset=name, statement_timeout=settings.statement_timeout_seconds
+    )
     try:
-        return dataset.typed_options(given)
-    except OptionError as error:
+        check_yaml(introspected.yaml)
+    except DefsYamlError as error:
         raise UserError(str(error)) from None
+    if not write:
+        typer.echo(introspected.yaml, nl=False)
+        return
+    path = defs_folder() / introspected.dataset / "defs.yaml"
+    if path.parent.exists():
+        raise UserError(
+            f"There is a dataset {introspected.dataset} already, in {path.parent}; choose a --name."
+        )
+    with usual_umask():  # the service's user may be another one
+        path.parent.mkdir(parents=True)
+        path.write_text(introspected.yaml, encoding="utf-8")
+    typer.echo(f"Wrote {path}")
+    typer.echo(f"Export it: export-pipeline request {introspected.dataset} --format csv,excel")

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from export_pipeline.cli.console import UserError, print_error
-from export_pipeline.cli.datasets import scopes_of
 from export_pipeline.cli.jobs_view import print_lines
+from export_pipeline.cli.lookups import scopes_of
 from export_pipeline.configured_store import open_configured_store
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services, takeoff

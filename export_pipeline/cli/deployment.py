@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import typer
 
 from export_pipeline.cli.console import UserError
-from export_pipeline.cli.datasets import declared, load_definitions
 from export_pipeline.cli.interrupts import run_quietly_ended
+from export_pipeline.cli.lookups import declared, load_definitions
 from export_pipeline.project import shared_file
 from export_pipeline.project.new_project import ProjectError, write_project
 from export_pipeline.settings import Settings, load_settings

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from export_pipeline.cli.console import UserError, print_error, print_facts, print_json
-from export_pipeline.cli.datasets import checked_key
 from export_pipeline.cli.jobs_view import moment, printable
+from export_pipeline.cli.lookups import checked_key
 from export_pipeline.cli.options import Json, ViewerScopes, caller, ledger_of, viewer_of
 from export_pipeline.cli.output import DownloadOutput, LinkOutput, fields_of
 from export_pipeline.configured_store import open_configured_store
@@ -21,8 +21,8 @@ from export_pipeline.jobs.errors import SCOPE_DELETED
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.settings import Settings, load_settings
 from export_pipeline.store import NotFoundError, Store, manifest_key
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline.store.manifest import Manifest, ManifestError, read_manifest
-from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import download_parts, name_part
 
 

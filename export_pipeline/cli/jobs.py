@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from export_pipeline.cli.console import UserError, print_facts, print_json
-from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import (
     event_line,
     moment,
@@ -23,6 +22,7 @@ from export_pipeline.cli.jobs_view import (
     watch,
     worker_line,
 )
+from export_pipeline.cli.lookups import declared, scope_id
 from export_pipeline.cli.options import (
     By,
     JobId,
@@ -34,25 +34,22 @@ from export_pipeline.cli.options import (
     ledger_of,
     viewer_of,
 )
-from export_pipeline.cli.output import CanceledJob, FileOutput, JobDetails, MigrateOutput, fields_of
-from export_pipeline.database_url import parse_database_url
+from export_pipeline.cli.output import CanceledJob, FileOutput, JobDetails, fields_of
 from export_pipeline.delivery import queue
 from export_pipeline.delivery.enqueue import NOT_SENT, waiting_recipients
 from export_pipeline.jobs import Job, Ledger, Status, Viewer
-from export_pipeline.jobs import migrate as bring_up_to_date
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.errors import NOTICES
 from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.states import ENDED
-from export_pipeline.redaction import hide_credentials
 from export_pipeline.schedules.periods import period_of
 from export_pipeline.settings import Settings, load_settings
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (jobs, show, cancel, retry, resend, hold, delete, migrate):
+    for command in (jobs, show, cancel, retry, resend, hold, delete):
         app.command()(command)
 
 
@@ -252,20 +249,6 @@ def delete(
         if job.file_key is not None:
             forget_now(settings, ledger)
     _print_job(job, as_json, "Deleted.")
-
-
-def migrate(as_json: Json = False) -> None:
-    """Make the tables of requests, or bring them up to date. It is safe to run twice, and at any time.
-
-    Example: `export-pipeline migrate`
-    """
-    settings = load_settings()
-    done = bring_up_to_date(settings.jobs_url)
-    where = hide_credentials(parse_database_url(settings.jobs_url).render_as_string(hide_password=True))
-    if as_json:
-        print_json(MigrateOutput(where, done))
-    else:
-        typer.echo(f"The tables of requests in {where} {'are' if done == 'up to date' else 'were'} {done}.")
 
 
 def plain_times(job: Job) -> dict[str, datetime]:

@@ -11,8 +11,8 @@ import typer
 
 from export_pipeline.cli.completion import complete_dataset
 from export_pipeline.cli.console import UserError, print_facts, print_json, print_table
-from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment
+from export_pipeline.cli.lookups import declared, scope_id
 from export_pipeline.cli.options import By, Json, caller
 from export_pipeline.cli.output import KeyWithToken, fields_of
 from export_pipeline.jobs.api_keys import Key, create_key, list_keys, revoke_key, rotate_key

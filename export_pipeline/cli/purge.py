@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from export_pipeline.cli.console import print_error, print_json
-from export_pipeline.cli.datasets import scopes_of
 from export_pipeline.cli.jobs_view import printable
+from export_pipeline.cli.lookups import scopes_of
 from export_pipeline.cli.options import By, Json, caller, ledger_of
 from export_pipeline.cli.output import DeletedScopesOutput, PurgeOutput
 from export_pipeline.jobs import Ledger
@@ -241,7 +241,7 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
         import dagster as dg
 
         from export_pipeline.configured_store import open_configured_store
-        from export_pipeline.orchestration.sensors.removals import forget_removed
+        from export_pipeline.orchestration.sensors.erasure import forget_removed
 
         with dg.DagsterInstance.get() as instance:
             forget_removed(ledger, open_configured_store(settings), instance)

@@ -15,14 +15,14 @@ import typer
 from export_pipeline.cli import arguments
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import InterruptedCommandError, UserError, progress_bar
-from export_pipeline.cli.datasets import (
+from export_pipeline.cli.interrupts import deferred_interrupts
+from export_pipeline.cli.lookups import (
     dataset_of,
     find_scope,
     formats_of,
     load_definitions,
     typed_options,
 )
-from export_pipeline.cli.interrupts import deferred_interrupts
 from export_pipeline.cli.options import Columns, DatasetName, Filters, Json, Options, ScopeId, caller
 from export_pipeline.cli.request_result import (
     background_exports,

@@ -11,20 +11,20 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from export_pipeline.cli.choices import Cadence, Chosen, choosing
 from export_pipeline.cli.completion import complete_format
 from export_pipeline.cli.console import UserError, print_json
-from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment, print_lines
+from export_pipeline.cli.lookups import declared, scope_id
 from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.cli.output import ScheduledJob, fields_of
-from export_pipeline.delivery.gathering import list_unsubscribed, resubscribe
+from export_pipeline.cli.schedule_options import Cadence, Chosen, choosing
+from export_pipeline.delivery.subscriptions import list_unsubscribed, resubscribe
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import opened_engine
 from export_pipeline.schedules import editing
 from export_pipeline.schedules.due_requests import run_now as ask_now
 from export_pipeline.schedules.periods import run_key
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline.settings import load_settings
 
 app = typer.Typer(

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 import typer
 
 from export_pipeline.cli.console import UserError, print_json
-from export_pipeline.cli.datasets import declared, scope_id
 from export_pipeline.cli.jobs_view import moment, print_lines, printable
+from export_pipeline.cli.lookups import declared, scope_id
 from export_pipeline.cli.options import By, Json, OnlyDataset, ScopeId, ViewerScopes, caller, viewer_of
 from export_pipeline.cli.output import WebhookWithSecret, fields_of
 from export_pipeline.delivery.webhooks import endpoints

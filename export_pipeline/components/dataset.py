@@ -13,7 +13,8 @@ from export_pipeline.orchestration.assets import export_assets
 from export_pipeline.orchestration.cadences import Cadence
 from export_pipeline.orchestration.lineage import application_asset
 from export_pipeline.orchestration.partitions import ON_DEMAND, windows_partition
-from export_pipeline.orchestration.schedules import cadence_schedule, scopes_sensor
+from export_pipeline.orchestration.schedules import cadence_schedule
+from export_pipeline.orchestration.sensors.scopes import scopes_sensor
 from export_pipeline.settings import load_settings
 
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 import export_pipeline
 from export_pipeline.components.dataset import DatasetComponent
 from export_pipeline.core.messages import describe_error
-from export_pipeline.core.strict import describe_unknown_name
+from export_pipeline.core.strict_model import describe_unknown_name
 from export_pipeline.datasets.loading import DefsError
 from export_pipeline.datasets.yaml_limits import YamlLimitError, check_size
 from export_pipeline.project import defs_folder, own_project

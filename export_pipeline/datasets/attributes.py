@@ -11,7 +11,7 @@ from croniter import croniter
 from croniter.croniter import CroniterError
 from pydantic import Field, field_validator, model_validator
 
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.time_zones import zone_problem

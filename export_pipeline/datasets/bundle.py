@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from export_pipeline.core.strict import error_at
+from export_pipeline.core.strict_model import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.sources.bundle import BundleSource

@@ -26,8 +26,8 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.base import StoredFile
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline.store.manifest import ColumnTotal, Manifest, changed_cells
-from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import PartedUpload
 
 PREVIEW_ROWS = 10

@@ -16,7 +16,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs.errors import ErrorCode
 from export_pipeline.redaction import RedactedError
 from export_pipeline.schedules.periods import window_of
-from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
+from export_pipeline.schedules.scheduled_export import SCHEDULE_OPTIONS
 
 CHECK_SECONDS = 5.0
 """Timeout of the check of one request, which normally takes milliseconds."""

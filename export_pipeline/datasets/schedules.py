@@ -15,9 +15,9 @@ from export_pipeline.datasets.requests import RequestError, check_parts, typed_o
 from export_pipeline.datasets.scopes import RecipientReader, ScopeReader, Scopes, names_recipients
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.schedules.broken_schedules import Check
 from export_pipeline.schedules.due_times import check_choice
-from export_pipeline.schedules.problems import Check
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
 

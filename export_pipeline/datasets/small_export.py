@@ -14,7 +14,7 @@ import pyarrow as pa
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.sanitize import sanitize
 from export_pipeline.core.tables import Table
-from export_pipeline.datasets.branded import lay_out
+from export_pipeline.datasets.branding import lay_out
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import ON_DEMAND, ExportFile, Rendering, describe_file, file_name
 from export_pipeline.datasets.options import parse_options

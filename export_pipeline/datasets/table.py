@@ -9,7 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from export_pipeline import tabular
 from export_pipeline.core.messages import describe_error
-from export_pipeline.core.strict import error_at
+from export_pipeline.core.strict_model import error_at
 from export_pipeline.datasets.attributes import DatasetModel
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.options import OptionError, parse_options

@@ -258,7 +258,7 @@ def _link(
 
 
 def _file_name(job: Job) -> str:
-    from export_pipeline.store.names import safe_file_name
+    from export_pipeline.store.file_names import safe_file_name
 
     return safe_file_name(job.file_name or str(job.file_key).rpartition("/")[2])
 

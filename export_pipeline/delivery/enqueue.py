@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import sqlalchemy as sa
 
-from export_pipeline.delivery.gathering import gathered_jobs, subscription_of
+from export_pipeline.delivery.mail_files import gathered_jobs
 from export_pipeline.delivery.recipients import MailKind, Recipient, mail_kind, recipients_of
+from export_pipeline.delivery.subscriptions import subscription_of
 from export_pipeline.jobs import Job, Status
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import deliveries, jobs, schedules, unsubscribes
-from export_pipeline.jobs.texts import storable
 from export_pipeline.schedules.cadence_requests import same_run_as
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from export_pipeline.jobs import EventKind as EventKind
 from export_pipeline.jobs import Job, LedgerError
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import deliveries, jobs
-from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import record_event
 
 LEASE = timedelta(minutes=15)

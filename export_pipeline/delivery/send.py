@@ -15,7 +15,7 @@ from export_pipeline.delivery import queue
 from export_pipeline.delivery.addresses import Address, parse_address
 from export_pipeline.delivery.contents import Contents, GoneError, failure_contents, file_contents
 from export_pipeline.delivery.enqueue import enqueue_mails
-from export_pipeline.delivery.gathering import is_unsubscribed, jobs_of_mail, subscription_of
+from export_pipeline.delivery.mail_files import jobs_of_mail
 from export_pipeline.delivery.messages import add_recipient, render_message
 from export_pipeline.delivery.recipients import address_of
 from export_pipeline.delivery.smtp import (
@@ -27,6 +27,7 @@ from export_pipeline.delivery.smtp import (
     TooLargeError,
     parse_smtp_url,
 )
+from export_pipeline.delivery.subscriptions import is_unsubscribed, subscription_of
 from export_pipeline.jobs import Job, LedgerUnavailableError, Status
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.link_tokens import create_link, link_address

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from export_pipeline.core.columns import Kind
-from export_pipeline.core.strict import describe_unknown_name
+from export_pipeline.core.strict_model import describe_unknown_name
 from export_pipeline.expressions.functions import FUNCTIONS
 from export_pipeline.expressions.nodes import Node
 from export_pipeline.expressions.operators import (

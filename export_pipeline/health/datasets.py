@@ -18,7 +18,7 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
     """Find datasets whose declaration does not fit this source."""
     from export_pipeline.components.loading import datasets
     from export_pipeline.datasets.loading import DefsError
-    from export_pipeline.orchestration.schedules import how_to_fit
+    from export_pipeline.orchestration.sensors.scopes import how_to_fit
     from export_pipeline.project import SAMPLES, own_project
     from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 

@@ -29,7 +29,7 @@ def source_findings(settings: Settings) -> Iterator[Finding]:
 
 def queue_findings(settings: Settings) -> Iterator[Finding]:
     """Check that the queue of requests can be used, and that wrong messages have somewhere to go."""
-    from export_pipeline.intake.queue import QueueError, has_dead_letters
+    from export_pipeline.intake.sqs import QueueError, has_dead_letters
 
     if settings.queue_url is None:
         return

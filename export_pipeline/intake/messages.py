@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from export_pipeline.core.messages import describe_error
 from export_pipeline.datasets.request_body import ExportRequest
 from export_pipeline.redaction import RedactedError
-from export_pipeline.schedules.rows import SCHEDULE_OPTIONS
+from export_pipeline.schedules.scheduled_export import SCHEDULE_OPTIONS
 
 ExportId = Annotated[str, Field(min_length=1, max_length=200)]
 

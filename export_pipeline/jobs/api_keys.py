@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.errors import LedgerError
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import is_storable
 from export_pipeline.jobs.tables import keys, secrets
-from export_pipeline.jobs.texts import is_storable
 from export_pipeline.rights import RIGHTS, Right
 
 _TOKEN = re.compile(r"exp_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")

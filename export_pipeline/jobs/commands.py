@@ -18,8 +18,8 @@ from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError, Ref
 from export_pipeline.jobs.ledger import Ledger, Remove
 from export_pipeline.jobs.records import Viewer
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import commands
-from export_pipeline.jobs.texts import storable
 from export_pipeline.store.base import StoreError
 
 

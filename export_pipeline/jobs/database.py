@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from export_pipeline.database_faults import Fault, classify_fault, code_of, shown_message
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError, NoLedgerError
-from export_pipeline.jobs.texts import parse_json
+from export_pipeline.jobs.storable_text import parse_json
 from export_pipeline.redaction import remember_credentials
 
 WAIT_SECONDS = 30  # for another writer of SQLite

@@ -12,8 +12,8 @@ from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import Attempt, Job
 from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.texts import storable
 
 _CLAIM_REFRESHED = timedelta(seconds=15)
 

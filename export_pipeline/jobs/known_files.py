@@ -18,8 +18,8 @@ from export_pipeline.jobs.queries import Reader
 from export_pipeline.jobs.records import Job, unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs, removals
-from export_pipeline.jobs.texts import storable
 from export_pipeline.store.keys import NO_SCOPE, request_key, whole_key, window_key
 
 _IDENTITY = (jobs.c.id, jobs.c.run_id, jobs.c.scope, jobs.c.dataset, jobs.c.window_key, jobs.c.schedule_id)

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.errors import LeaseLostError
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import leases
-from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import Transitions
 
 RENEW_SECONDS = 5.0

@@ -22,8 +22,8 @@ from export_pipeline.jobs.reuse import reuse_file
 from export_pipeline.jobs.run_reports import RunReports, new_attempt
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import ENDED, EventKind, Status
+from export_pipeline.jobs.storable_text import is_storable
 from export_pipeline.jobs.tables import events, jobs
-from export_pipeline.jobs.texts import is_storable
 from export_pipeline.jobs.transitions import record_event
 
 Remove = Callable[[str], None]

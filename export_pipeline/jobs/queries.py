@@ -17,8 +17,8 @@ from export_pipeline.jobs.errors import LedgerError, UnknownJobError
 from export_pipeline.jobs.records import OPERATOR, Event, Job, JobState, Place, Viewer
 from export_pipeline.jobs.sql_types import UtcTime, utc_now
 from export_pipeline.jobs.states import EventKind, Status
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import deployment, events, jobs
-from export_pipeline.jobs.texts import storable
 
 PATIENCE = timedelta(minutes=1)
 """Time that a claimed job may take to become a run before it can be claimed again."""

@@ -14,8 +14,8 @@ from export_pipeline.jobs.errors import ErrorCode, SupersededError
 from export_pipeline.jobs.records import OPERATOR, Attempt, File, Job, unrequested_id
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import note_unreported, record_event, transition_error
 from export_pipeline.redaction import hide_credentials
 

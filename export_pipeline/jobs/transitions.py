@@ -29,8 +29,8 @@ from export_pipeline.jobs.queries import Reader, seen_by
 from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
 from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import EventKind, Status, states_before
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import events, jobs, materializations, removals
-from export_pipeline.jobs.texts import storable
 from export_pipeline.redaction import hide_credentials
 
 

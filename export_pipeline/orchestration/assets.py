@@ -17,11 +17,11 @@ from croniter import croniter
 from export_pipeline.core.description import ColumnDescription
 from export_pipeline.datasets.attributes import CadenceRule
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.pages import choices, example_yaml
+from export_pipeline.datasets.markdown import choices, example_yaml
 from export_pipeline.formats.options import of_other_formats
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.checks import CHECKS
-from export_pipeline.orchestration.launch_config import config_schema, in_order
+from export_pipeline.orchestration.launchpad_config import config_schema, in_order
 from export_pipeline.orchestration.lineage import application_key, column_lineage, table_schema
 from export_pipeline.orchestration.ops import RENDER_OPS, build_export_data, fetch_source, sanitize
 from export_pipeline.orchestration.partitions import ON_DEMAND, partitions

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import dagster as dg
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.datasets.branded import lay_out
+from export_pipeline.datasets.branding import lay_out
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
 from export_pipeline.datasets.parts import limits_of, render_parts
 from export_pipeline.formats.base import Format
@@ -26,14 +26,6 @@ from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.partitions import (
     ON_DEMAND,
-)
-from export_pipeline.orchestration.reading import (
-    READING_RESOURCES,
-    build,
-    clean,
-    ensure_not_held,
-    read_again,
-    reading,
 )
 from export_pipeline.orchestration.runs.attempts import (
     ProgressReporter,
@@ -47,6 +39,14 @@ from export_pipeline.orchestration.runs.heartbeat import cancellable
 from export_pipeline.orchestration.runs.outages import retry_until_available
 from export_pipeline.orchestration.runs.priority import yield_to_small_runs
 from export_pipeline.orchestration.runs.staging import REJECTED
+from export_pipeline.orchestration.source_reads import (
+    READING_RESOURCES,
+    build,
+    clean,
+    ensure_not_held,
+    read_again,
+    reading,
+)
 from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.store import Store, Upload
 from export_pipeline.store.keys import request_key, window_key

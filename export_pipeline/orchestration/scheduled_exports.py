@@ -22,7 +22,7 @@ from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.file_metadata import escape_markdown
 from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.editing import count_schedules, get_schedule, list_schedules
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 JOB = "run_schedule_now_job"
 _KEY = dg.AssetKey("scheduled_exports")

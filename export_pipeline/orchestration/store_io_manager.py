@@ -23,13 +23,13 @@ from export_pipeline.jobs.file_notes import file_notes, rows_text, size_text
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.dagster_compat.runs import is_canceling
 from export_pipeline.orchestration.dagster_compat.steps import step_of
+from export_pipeline.orchestration.downstream_inputs import load_export
 from export_pipeline.orchestration.file_metadata import (
     CONTENT_TAG,
     download_link,
     escape_markdown,
     file_metadata,
 )
-from export_pipeline.orchestration.inputs import load_export
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.orchestration.progress_log import progress_log
 from export_pipeline.orchestration.resources import ExportStore, JobLedger

@@ -20,8 +20,8 @@ from export_pipeline.jobs.claims import is_of_window
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.records import Job
 from export_pipeline.jobs.states import Status
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.texts import storable
 
 _NAMESPACE = uuid.UUID("6f0d3c5e-2b1a-4c0e-9a63-0f5b6f7f7a11")
 _BATCH = 1000

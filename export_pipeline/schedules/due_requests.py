@@ -19,10 +19,15 @@ from export_pipeline.jobs.database import explain_refusal, transaction
 from export_pipeline.jobs.errors import ScheduleError
 from export_pipeline.jobs.records import OPERATOR, Viewer
 from export_pipeline.jobs.tables import jobs, schedules
+from export_pipeline.schedules.broken_schedules import (
+    ROW_ERRORS,
+    Check,
+    reason_of,
+    resume_corrected,
+    set_inactive,
+)
 from export_pipeline.schedules.due_times import Due, due, due_now, next_run
 from export_pipeline.schedules.editing import get_schedule
-from export_pipeline.schedules.problems import ROW_ERRORS, Check, reason_of, resume_corrected, set_inactive
-from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.schedules.run_requests import (
     RecipientsOfScopes,
     ScheduledRequest,
@@ -30,6 +35,7 @@ from export_pipeline.schedules.run_requests import (
     request_run,
     window_key,
 )
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 _MAX_CORRECTED = 100
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

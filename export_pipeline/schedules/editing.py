@@ -18,11 +18,11 @@ from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.errors import ScheduleError, UnknownScheduleError
 from export_pipeline.jobs.queries import belongs_to
 from export_pipeline.jobs.records import OPERATOR, Viewer
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import schedules
-from export_pipeline.jobs.texts import storable
+from export_pipeline.schedules.broken_schedules import Check
 from export_pipeline.schedules.due_times import Schedule, next_run
-from export_pipeline.schedules.problems import Check
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 _KEPT = {"id", "active", "last_run", "next_run", "since", "problem", "created_at"}
 EDITABLE = tuple(field.name for field in fields(ScheduledExport) if field.name not in _KEPT)

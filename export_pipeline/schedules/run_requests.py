@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.errors import NO_RECIPIENTS
+from export_pipeline.jobs.storable_text import is_storable, storable
 from export_pipeline.jobs.tables import jobs
-from export_pipeline.jobs.texts import is_storable, storable
 from export_pipeline.jobs.transitions import fail_at_once
 from export_pipeline.schedules.due_times import Due
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 RecipientsOfScopes = Mapping[str, Mapping[str, Sequence[str]]]
 """Mail addresses by dataset and scope; a scope without recipients has an empty list."""

@@ -7,8 +7,8 @@ from export_pipeline.store.base import (
     StoreError,
     StoreUnavailableError,
 )
+from export_pipeline.store.factory import open_store
 from export_pipeline.store.keys import manifest_key, request_key, window_key
-from export_pipeline.store.opening import open_store
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 

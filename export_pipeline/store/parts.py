@@ -20,9 +20,9 @@ from export_pipeline.store.base import (
     StoredFile,
     StoreError,
 )
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline.store.keys import attempt_name, manifest_key, part_key
 from export_pipeline.store.manifest import Manifest, Part, read_manifest
-from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.store import Store
 from export_pipeline.store.upload import Upload
 

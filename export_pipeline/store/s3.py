@@ -21,8 +21,8 @@ from export_pipeline.store.base import (
     check_lifetime,
     name_keys,
 )
+from export_pipeline.store.file_names import content_disposition
 from export_pipeline.store.keys import MANIFEST_SUFFIX, check_key, whole_key
-from export_pipeline.store.names import content_disposition
 from export_pipeline.store.s3_client import ClientFactory, default_factory, sign_links_v4
 from export_pipeline.store.s3_errors import error_code, s3_errors
 from export_pipeline.store.s3_multipart import NOT_OFFERED, Target, list_unfinished

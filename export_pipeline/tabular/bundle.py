@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, create_model
 from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.export_data import ExportData, Shape, describe
 from export_pipeline.core.layout import Layout, Presentation, Proof
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 
 _FACTS = (
     "dataset",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from export_pipeline.core.charts import ChartType
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 
 Period: TypeAlias = Literal["day", "week", "month", "quarter", "year"]
 

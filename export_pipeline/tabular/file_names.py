@@ -7,7 +7,7 @@ from string import Formatter
 from zoneinfo import ZoneInfo
 
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.strict import describe_unknown_name
+from export_pipeline.core.strict_model import describe_unknown_name
 from export_pipeline.tabular.column_selection import find_preset
 from export_pipeline.tabular.spec import TableSpec
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from export_pipeline.core.highlights import Color, Look
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

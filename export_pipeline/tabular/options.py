@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from export_pipeline.core.strict import Strict, describe_unknown_name, error_at
+from export_pipeline.core.strict_model import Strict, describe_unknown_name, error_at
 from export_pipeline.tabular.column_selection import key_of, spec_of
 from export_pipeline.tabular.filter_values import (
     FilterType,

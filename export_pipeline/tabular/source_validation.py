@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from export_pipeline.core.strict import describe_unknown_name
+from export_pipeline.core.strict_model import describe_unknown_name
 from export_pipeline.tabular.spec import NestedSpec, Source
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 from export_pipeline.tabular.chart_spec import MAX_CHARTS, ChartSpec
 from export_pipeline.tabular.highlight_spec import HighlightSpec
 from export_pipeline.tabular.template_spec import TemplateSpec, template_of

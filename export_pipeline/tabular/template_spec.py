@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from export_pipeline.core.strict import Strict
+from export_pipeline.core.strict_model import Strict
 
 
 class TemplateSpec(Strict):

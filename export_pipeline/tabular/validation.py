@@ -10,7 +10,7 @@ from pydantic import ValidationError, model_validator
 
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.messages import describe_error
-from export_pipeline.core.strict import describe_unknown_name, error_at
+from export_pipeline.core.strict_model import describe_unknown_name, error_at
 from export_pipeline.expressions.compiler import compile_expression, explain_mismatch
 from export_pipeline.expressions.parser import ExpressionError
 from export_pipeline.tabular.column_selection import (

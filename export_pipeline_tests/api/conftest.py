@@ -57,17 +57,17 @@ def settings(database: Database, source_url: str, tmp_path: Path) -> Settings:  
 
 
 @pytest.fixture(scope="session")
-def warm_makers() -> None:
-    """Parents of makers are forked from a process that has read the datasets, which takes longer than most exports."""
+def warm_workers() -> None:
+    """Fork servers are forked from a process that has read the datasets, which takes longer than most exports."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        ["export_pipeline_tests.api.warm_makers"]
+        ["export_pipeline_tests.api.warm_workers"]
     )
     forkserver.ensure_running()
 
 
 @pytest.fixture
 def service(
-    settings: Settings, declared: Mapping[str, Dataset], warm_makers: None, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, declared: Mapping[str, Dataset], warm_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Running]:
     """A running service."""
     monkeypatch.setattr(service_module, "load_datasets", lambda: declared)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.api import changes, server
+from export_pipeline.api import change_notifier, server
 from export_pipeline.jobs import migrate
 from export_pipeline.jobs.api_keys import revoke_key
 from export_pipeline.jobs.database import open_engine
@@ -249,7 +249,7 @@ def test_calls_that_wait_are_bounded_for_each_caller(
 ) -> None:
     greedy, modest = service.client(), service.client()
     made = ask(greedy, accounts[0])["id"]
-    monkeypatch.setattr(changes, "MAX_WAITS", 0)
+    monkeypatch.setattr(change_notifier, "MAX_WAITS", 0)
     for answer in (
         greedy.get(f"/v1/exports/{made}", params={"wait": 5}),
         greedy.get(f"/v1/exports/{made}/events"),
@@ -263,7 +263,7 @@ def test_calls_that_wait_are_bounded_for_each_caller(
         assert "retry-after" in answer.headers
     assert greedy.get(f"/v1/exports/{made}").status_code == 200
     assert len(service.ledger.find()) == 1
-    monkeypatch.setattr(changes, "MAX_WAITS", 1)
+    monkeypatch.setattr(change_notifier, "MAX_WAITS", 1)
     assert modest.get(f"/v1/exports/{made}", params={"wait": 1}).status_code == 200
     assert modest.get(f"/v1/exports/{made}", params={"wait": 1}).status_code == 200
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.api import inline_pool, inline_work
+from export_pipeline.api import inline_export, inline_pool
 from export_pipeline.api.inline_messages import Failure, InlineError, InlineRequest
 from export_pipeline.datasets import small_export
 from export_pipeline.datasets.loading import load_datasets
@@ -271,9 +271,9 @@ def test_a_file_that_is_not_proven_is_never_sent(
 
 
 def _in_this_process(self: inline_pool.ExportPool, request: InlineRequest) -> Any:
-    maker = inline_work.InlineMaker(self._settings, load_datasets(), self.folder)
+    exporter = inline_export.InlineExporter(self._settings, load_datasets(), self.folder)
     try:
-        return maker.make(request)
+        return exporter.make(request)
     except small_export.NotProvenError as error:
         raise InlineError(Failure.INTERNAL, str(error)) from error
 
@@ -298,9 +298,9 @@ def test_a_stuck_process_is_replaced(
 def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, accounts: list[str]) -> None:
     for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
-    for maker in list(service.app.state.pool._started.values()):
-        os.kill(maker.pid, signal.SIGKILL)
-        assert maker.connection.poll(5)  # it has ended
+    for worker in list(service.app.state.pool._started.values()):
+        os.kill(worker.pid, signal.SIGKILL)
+        assert worker.connection.poll(5)  # it has ended
     for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 
@@ -308,12 +308,12 @@ def test_a_process_that_died_unasked_costs_nobody_an_answer(service: Running, ac
 def test_makers_start_again_after_their_parent_has_died(service: Running, accounts: list[str]) -> None:
     exports = service.app.state.pool
     assert get(service, "csv", scope=accounts[0]).status_code == 200
-    os.kill(exports.makers._process.pid, signal.SIGKILL)
-    exports.makers._process.join(5)
-    assert get(service, "csv", scope=accounts[0]).status_code == 200  # by the maker that lives
-    for maker in list(exports._started.values()):
-        os.kill(maker.pid, signal.SIGKILL)
-        assert maker.connection.poll(5)
+    os.kill(exports.fork_server._process.pid, signal.SIGKILL)
+    exports.fork_server._process.join(5)
+    assert get(service, "csv", scope=accounts[0]).status_code == 200  # by the worker that lives
+    for worker in list(exports._started.values()):
+        os.kill(worker.pid, signal.SIGKILL)
+        assert worker.connection.poll(5)
     for _ in range(inline_pool.PROCESSES):
         assert get(service, "csv", scope=accounts[0]).status_code == 200
 

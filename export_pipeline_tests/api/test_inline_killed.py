@@ -27,7 +27,7 @@ from export_pipeline.jobs.purge import purge
 from export_pipeline.settings import Settings
 from export_pipeline.store import Store, open_store
 from export_pipeline.store.keys import manifest_key, request_key
-from export_pipeline_tests.api.killed_maker import die_at
+from export_pipeline_tests.api.killed_worker import die_at
 from export_pipeline_tests.api.service import Running
 from export_pipeline_tests.api.test_start import children_of, lives, started
 from export_pipeline_tests.orchestration.runs.leases import reconcile_after_silence
@@ -42,7 +42,7 @@ def visible(store: Store) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_process_leaves_a_whole_export_none_or_one_that_a_run_finishes(
-    settings: Settings, accounts: list[str], tmp_path: Path, step: str, warm_makers: None
+    settings: Settings, accounts: list[str], tmp_path: Path, step: str, warm_workers: None
 ) -> None:
     row = {"dataset": "records", "format": "csv", "scope": accounts[0], "filters": {}, "columns": None,
            "options": {}, "requested_by": "ann"}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Makers of small exports, one of which cannot be ended: the others go on."""
+"""Workers of small exports, one of which cannot be ended: the others go on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.api import inline_worker
-from export_pipeline.api.inline_worker import Maker, MakerParent
+from export_pipeline.api.inline_worker import ForkServer, Worker
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
 
 @pytest.fixture
-def parent(settings: Settings) -> Iterator[MakerParent]:
-    """A parent of makers that is forked when a test says so."""
-    with closing(MakerParent(settings)) as parent:
+def parent(settings: Settings) -> Iterator[ForkServer]:
+    """A fork server that is forked when a test says so."""
+    with closing(ForkServer(settings)) as parent:
         yield parent
 
 
@@ -32,11 +32,11 @@ def state(pid: int) -> str:
         return ""
 
 
-def works(maker: Maker) -> bool:
-    return state(maker.pid) in ("R", "S") and not maker.connection.poll()
+def works(worker: Worker) -> bool:
+    return state(worker.pid) in ("R", "S") and not worker.connection.poll()
 
 
-def test_an_ended_maker_has_ended(parent: MakerParent, tmp_path: Path) -> None:
+def test_an_ended_worker_has_ended(parent: ForkServer, tmp_path: Path) -> None:
     parent.fork(load_datasets())
     one, other = (parent.start(str(tmp_path / "files")) for _ in range(2))
     parent.end(one)
@@ -45,7 +45,7 @@ def test_an_ended_maker_has_ended(parent: MakerParent, tmp_path: Path) -> None:
 
 
 def test_a_maker_that_hangs_in_the_kernel_holds_up_nobody(
-    parent: MakerParent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parent: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with a network drive that is away: it does not end, however often it is killed. Then it does."""
     real, back = os.waitpid, tmp_path / "the drive is back"
@@ -75,19 +75,19 @@ def test_a_maker_that_hangs_in_the_kernel_holds_up_nobody(
 
 
 @pytest.mark.slow
-def test_a_parent_that_does_not_answer_is_replaced(
-    parent: MakerParent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fork_server_that_does_not_answer_is_replaced(
+    parent: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent.fork(load_datasets())
-    maker, kept = (parent.start(str(tmp_path / "files")) for _ in range(2))
+    worker, kept = (parent.start(str(tmp_path / "files")) for _ in range(2))
     monkeypatch.setattr(inline_worker, "_ANSWER_SECONDS", 0.5)
     first = parent._process
     os.kill(first.pid, signal.SIGSTOP)
-    parent.end(maker)
+    parent.end(worker)
     assert first.exitcode == -signal.SIGKILL
     assert works(parent.start(str(tmp_path / "files")))
     assert works(kept)
     os.kill(parent._process.pid, signal.SIGSTOP)
-    with pytest.raises(OSError, match=r"gave no answer for 0\.5 s"):
+    with pytest.raises(OSError, match=r"did not answer for 0\.5 s"):
         parent.start(str(tmp_path / "files"))
     assert works(parent.start(str(tmp_path / "files")))

@@ -31,7 +31,7 @@ from moto.server import ThreadedMotoServer
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.delivery.webhooks.send import deliver_due
-from export_pipeline.intake.queue import take_in
+from export_pipeline.intake.sqs import take_in
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving

@@ -125,7 +125,7 @@ from export_pipeline.settings import load_settings
 loaded = set()
 app = build_app(load_settings())
 app.state.pool = Mock()
-app.state.pool.makers.fork = lambda datasets: loaded.update(sys.modules)
+app.state.pool.fork_server.fork = lambda datasets: loaded.update(sys.modules)
 server._fork_makers(app)
 import adbc_driver_manager, adbc_driver_postgresql, psycopg2
 from export_pipeline.store.s3_client import new_client

@@ -7,7 +7,7 @@ import pytest
 
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.resources import source_resource
-from export_pipeline.orchestration.schedules import scopes_sensor
+from export_pipeline.orchestration.sensors.scopes import scopes_sensor
 from export_pipeline.settings import load_settings
 from export_pipeline.takeoff import source as takeoff_source
 from export_pipeline_tests.commands import Command

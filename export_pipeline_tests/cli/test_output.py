@@ -22,7 +22,7 @@ from export_pipeline.jobs import Job, Ledger, Status
 from export_pipeline.jobs.api_keys import Key
 from export_pipeline.orchestration.dagster_health import DaemonCode
 from export_pipeline.schedules.backfill import BackfillCounts
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline.verify import Report
 from export_pipeline_tests.cli.stored import stored
 from export_pipeline_tests.commands import Command, Ended

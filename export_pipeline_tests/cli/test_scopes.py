@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pytest
 
-from export_pipeline.cli import datasets
+from export_pipeline.cli import lookups
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.jobs import Ledger
 from export_pipeline.settings import Settings
@@ -82,14 +82,14 @@ def test_requests_of_a_name_are_listed_while_another_dataset_cannot_be_read(
     command: Command, ledger: Ledger, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ledger.request("takeoff", "csv", scope=named["Mill"])
-    read = datasets.scopes_of
+    read = lookups.scopes_of
 
     def read_takeoff_only(settings: Settings, dataset: Dataset) -> Mapping[str, str]:
         if dataset.dataset == "takeoff":
             return read(settings, dataset)
         raise SourceUnavailableError("Its table is locked.")
 
-    monkeypatch.setattr(datasets, "scopes_of", read_takeoff_only)
+    monkeypatch.setattr(lookups, "scopes_of", read_takeoff_only)
     assert [row["id"] for row in command("jobs", "--scope", "Mill", "--json").json] == [job.id]
     assert [row["id"] for row in command("jobs", "--scope", named["Mill"], "--json").json] == [job.id]
     unknown = command("jobs", "--scope", "Quarry", "--json")

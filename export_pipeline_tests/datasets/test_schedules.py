@@ -15,7 +15,7 @@ from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.schedules.editing import get_schedule
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 

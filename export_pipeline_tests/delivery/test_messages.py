@@ -17,7 +17,7 @@ from export_pipeline.delivery.contents import (
     file_contents,
 )
 from export_pipeline.delivery.messages import add_recipient, render_message
-from export_pipeline.store.names import safe_file_name
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline_tests.delivery.exports import Exports
 from export_pipeline_tests.delivery.mail_server import MailServer
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from export_pipeline.delivery.gathering import (
+from export_pipeline.delivery.subscriptions import (
     find_subscription,
     list_unsubscribed,
     resubscribe,

@@ -14,7 +14,7 @@ from export_pipeline.jobs import File, Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.link_tokens import open_link
 from export_pipeline.orchestration.file_metadata import CONTENT_TAG, escape_markdown
-from export_pipeline.orchestration.launch_config import config_schema
+from export_pipeline.orchestration.launchpad_config import config_schema
 from export_pipeline.orchestration.lineage import application_key
 from export_pipeline.schedules.periods import period_of
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps

@@ -8,7 +8,7 @@ from export_pipeline.datasets.partition_keys import scope_key
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW, add_scope, known_scopes, partitions
-from export_pipeline.orchestration.schedules import scope_changes
+from export_pipeline.orchestration.sensors.scopes import scope_changes
 from export_pipeline_tests.datasets.test_partition_keys import ODD_SCOPES
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 

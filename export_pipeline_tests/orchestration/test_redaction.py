@@ -10,8 +10,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Ledger
-from export_pipeline.orchestration import schedules
-from export_pipeline.orchestration.sensors import deliveries, purge, queue, run_retention
+from export_pipeline.orchestration.sensors import deliveries, purge, queue, run_retention, scopes
 from export_pipeline.orchestration.sensors import schedules as due_schedules
 from export_pipeline.redaction import remember_credentials
 from export_pipeline.sources.snapshot import SourceError
@@ -26,7 +25,7 @@ SENSORS = {
     "delivery_sensor": (deliveries, "deliver_due"),
     "schedules_sensor": (due_schedules, "datasets_due"),
     "retention_sensor": (run_retention, "remove_old_runs"),
-    "takeoff_scopes_sensor": (schedules, "scope_changes"),
+    "takeoff_scopes_sensor": (scopes, "scope_changes"),
     "requests_sensor": (queue, "reconcile"),
 }
 

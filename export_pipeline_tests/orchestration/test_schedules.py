@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets.partition_keys import scope_of_key
-from export_pipeline.orchestration import schedules
 from export_pipeline.orchestration.dagster_compat.partitions import last_window
 from export_pipeline.orchestration.partitions import WINDOW
+from export_pipeline.orchestration.sensors import scopes as scopes_sensors
 from export_pipeline_tests.orchestration.deployment import Deployment
 
 ZONES = ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Europe/Berlin"]
@@ -199,7 +199,7 @@ def test_a_source_without_the_tables_is_passed_over_in_one_sentence(deployment: 
 def test_thousands_of_scopes_are_added_at_once_and_deleted_in_parts(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedules, "_MAX_REQUESTED", 1)
+    monkeypatch.setattr(scopes_sensors, "_MAX_REQUESTED", 1)
     sensor = deployment.definitions.resolve_sensor_def("takeoff_scopes_sensor")
 
     def tick(log_key: list[str] | None = None) -> dg.SensorResult | dg.SkipReason:

@@ -18,7 +18,7 @@ from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration import backfill_job
 from export_pipeline.orchestration.partitions import SCOPE_NAME_TAG, SCOPE_TAG, WINDOW_TAG
-from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline_tests.commands import Command

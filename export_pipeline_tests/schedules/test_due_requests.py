@@ -13,8 +13,8 @@ from export_pipeline.schedules.due_requests import claim_due, run_now
 from export_pipeline.schedules.due_times import GRACE, Due, Schedule
 from export_pipeline.schedules.editing import get_schedule, list_schedules, resume_schedule
 from export_pipeline.schedules.periods import window_of
-from export_pipeline.schedules.rows import ScheduledExport
 from export_pipeline.schedules.run_requests import ScheduledRequest
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline_tests.jobs.clocks import expected
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, MINUTE, START, asked, insert

@@ -19,7 +19,7 @@ from export_pipeline.schedules.editing import (
     resume_schedule,
     update_schedule,
 )
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline_tests.jobs.database import Database
 
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)

@@ -19,10 +19,10 @@ import pytest
 
 from export_pipeline.store import Store, StoredFile, StoreError, Upload, manifest_key, open_store
 from export_pipeline.store.base import StagedFile
+from export_pipeline.store.file_names import safe_file_name
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.keys import attempt_name, part_key, request_key, whole_key, window_key
 from export_pipeline.store.manifest import Manifest, read_manifest
-from export_pipeline.store.names import safe_file_name
 from export_pipeline.store.parts import (
     PartedUpload,
     RenderedPart,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from export_pipeline.core.layout import Layout
-from export_pipeline.datasets.branded import lay_out
+from export_pipeline.datasets.branding import lay_out
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.store import s3_pictures
 from export_pipeline_tests.takeoff_data import Application

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.purge import purge
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
-from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.orchestration.sensors.run_retention import remove_old_runs
 from export_pipeline_tests.system.deployment import System
 

@@ -21,8 +21,8 @@ from export_pipeline.jobs import OPERATOR, LedgerError, Viewer
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.queries import belongs_to
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import is_storable
 from export_pipeline.jobs.tables import EVENTS, webhooks
-from export_pipeline.jobs.texts import is_storable
 from export_pipeline.redaction import RedactedError
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import transaction
 from export_pipeline.jobs.sql_types import utc_now
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs, webhook_deliveries, webhooks
-from export_pipeline.jobs.texts import storable
 
 LEASE = timedelta(minutes=2)
 """Time after which a silent sender counts as dead; one try takes at most 15 s."""

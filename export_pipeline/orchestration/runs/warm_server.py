@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TextIO
 
-from export_pipeline.datasets.drivers import load_drivers
+from export_pipeline.datasets.driver_preload import load_drivers
 from export_pipeline.orchestration.runs import run_lock
 from export_pipeline.settings import load_settings
 

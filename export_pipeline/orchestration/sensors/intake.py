@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from export_pipeline.intake.queue import VISIBILITY_SECONDS, take_in
+from export_pipeline.intake.sqs import VISIBILITY_SECONDS, take_in
 from export_pipeline.orchestration.cadences import Schedulable
 from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork

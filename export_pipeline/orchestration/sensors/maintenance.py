@@ -8,7 +8,7 @@ import dagster as dg
 
 from export_pipeline.delivery.send import MailSettingsError
 from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
-from export_pipeline.intake.queue import QueueError
+from export_pipeline.intake.sqs import QueueError
 from export_pipeline.jobs import LedgerError
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline

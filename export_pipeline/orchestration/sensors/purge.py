@@ -11,8 +11,8 @@ from export_pipeline.jobs.purge import purge
 from export_pipeline.jobs.store_claim import StoreClaim
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
-from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.redaction import redacted_errors

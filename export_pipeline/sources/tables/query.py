@@ -14,12 +14,12 @@ from export_pipeline.core.export_data import Request
 from export_pipeline.sources.casts import Query, order_by
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError
+from export_pipeline.sources.tables.aggregation import joined_text, nested_json
 from export_pipeline.sources.tables.database_tables import Catalogue, LiveTable, suggest_name
 from export_pipeline.sources.tables.filters import build_condition, match_window
-from export_pipeline.sources.tables.lists import joined_text, nested_json
-from export_pipeline.sources.tables.lookup import match_scopes
 from export_pipeline.sources.tables.operands import Condition, Domain, Operand, make_operand, match_value
 from export_pipeline.sources.tables.relations import Expression, Frame, Relations
+from export_pipeline.sources.tables.scopes import match_scopes
 from export_pipeline.sources.tables.sql_file import bind_parameters, parameters
 from export_pipeline.tabular.filter_values import describe_filter
 from export_pipeline.tabular.options import filters_model

@@ -15,12 +15,18 @@ from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.sources.snapshot import Query, Snapshot, SourceError, visible
-from export_pipeline.sources.tables import drift, lookup
+from export_pipeline.sources.tables import drift
 from export_pipeline.sources.tables.consistency import ConsistencyCheck, Facts
 from export_pipeline.sources.tables.database_tables import Catalogue, MissingError
 from export_pipeline.sources.tables.key_ranges import split_by_key
 from export_pipeline.sources.tables.previous_totals import read_previous_totals
 from export_pipeline.sources.tables.query import TableQuery
+from export_pipeline.sources.tables.scopes import (
+    find_values,
+    read_recipients,
+    read_scope_name,
+    read_scope_names,
+)
 from export_pipeline.sources.tables.totals import Count, count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns, spec_of
 from export_pipeline.tabular.columns import column_of
@@ -40,7 +46,7 @@ def scopes(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, str]:
     snapshot = visible(snapshot, spec_of(spec).source.row_security)
     try:
         if declared is not None:
-            return lookup.scopes(snapshot, declared)
+            return read_scope_names(snapshot, declared)
         if table is not None:
             Catalogue.of(snapshot).table(table)
         return {}
@@ -58,7 +64,7 @@ def recipients(snapshot: Snapshot, spec: Mapping[str, Any]) -> dict[str, list[st
     if declared is None or declared.recipients is None:
         return {}
     try:
-        return lookup.recipients(visible(snapshot, spec_of(spec).source.row_security), declared)
+        return read_recipients(visible(snapshot, spec_of(spec).source.row_security), declared)
     except MissingError as error:
         raise SourceError(f"{DRIFT}scope: {error}") from None
 
@@ -92,7 +98,7 @@ def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) ->
         raise SourceError(
             f"Say whose rows {request.dataset} shall export: give a scope, one of {declared.table}."
         )
-    name = lookup.scope_name(snapshot, declared, request.scope)
+    name = read_scope_name(snapshot, declared, request.scope)
     if name is None:
         raise SourceError(
             f"There is no such scope of {request.dataset}: {request.scope!r} is not in {declared.table}."
@@ -211,9 +217,7 @@ class TableReader:
 
     def _may_read(self, rule: Readers, user: str) -> bool:
         return bool(
-            lookup.find_values(
-                self.snapshot, rule.table, rule.user, [user], self._scope_condition(rule.scope)
-            )
+            find_values(self.snapshot, rule.table, rule.user, [user], self._scope_condition(rule.scope))
         )
 
     def _scope_condition(self, column: str | None, shared: bool = False) -> tuple[str, str, bool] | None:
@@ -227,7 +231,7 @@ class TableReader:
                 continue
             values = [str(one) for one in (value if operator == "in" else [value])]
             scope = self._scope_condition(among.scope, self.spec.scope is not None and self.spec.scope.shared)
-            there = lookup.find_values(self.snapshot, among.table, among.column, values, scope)
+            there = find_values(self.snapshot, among.table, among.column, values, scope)
             for one in values:
                 if one not in there:
                     raise SourceError(f"filters.{name}: there is no {one!r} in {among.table}.")

@@ -13,7 +13,7 @@ import pytest
 from export_pipeline.components import loading
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.orchestration import reading
+from export_pipeline.orchestration import source_reads
 from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.editing import create_schedule
@@ -75,7 +75,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args: made.append(name) or function(*args)
 
-    monkeypatch.setattr(reading, "read_scopes", noted("together", reading.read_scopes))
+    monkeypatch.setattr(
+        source_reads, "read_rows_by_scope", noted("together", source_reads.read_rows_by_scope)
+    )
     monkeypatch.setattr(table, "read", noted("alone", table.read))
     return made
 

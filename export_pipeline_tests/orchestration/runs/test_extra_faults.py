@@ -20,8 +20,8 @@ from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.orchestration.sensors.materializations import report_materializations
-from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.deployment import Deployment

@@ -17,7 +17,7 @@ from export_pipeline.orchestration.dagster_compat.runs import materializations
 from export_pipeline.orchestration.runs import extra_requests
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
-from export_pipeline.orchestration.sensors.removals import forget_removed
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline.store import StoreUnavailableError
 from export_pipeline.store.publish import verify_file

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
-from export_pipeline.orchestration import reading
+from export_pipeline.orchestration import source_reads
 from export_pipeline.orchestration.runs import shared_reads
 from export_pipeline.sources.snapshot import SourceError
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
@@ -161,7 +161,7 @@ def test_an_error_of_the_shared_read_fails_no_run(
         raise error
         yield
 
-    monkeypatch.setattr(reading, "read_scopes", broken_read)
+    monkeypatch.setattr(source_reads, "read_rows_by_scope", broken_read)
     assert all(launch(shop, request).success for request in request_each(shop))
     assert rows_of(shop, ledger) == ALL_ROWS
 

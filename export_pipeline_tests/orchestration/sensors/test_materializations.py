@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from export_pipeline.api.inline_export import InlineExporter
 from export_pipeline.api.inline_messages import InlineRequest
-from export_pipeline.api.inline_work import InlineMaker
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.datasets.partition_keys import scope_of_key
 from export_pipeline.jobs import Job, Ledger
@@ -19,8 +19,8 @@ from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.orchestration.dagster_compat.event_log import remove_runless_materializations
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.sensors import materializations
+from export_pipeline.orchestration.sensors.erasure import forget_removed
 from export_pipeline.orchestration.sensors.materializations import report_materializations
-from export_pipeline.orchestration.sensors.removals import forget_removed
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.orchestration.deployment import Deployment, files
 
@@ -32,8 +32,8 @@ def make(deployment: Deployment, ledger: Ledger, **row: Any) -> Job:
     id = str(uuid.uuid4())
     row = {"dataset": "takeoff", "format": "csv", "scope": deployment.scope, "filters": {}, "columns": None,
            "options": {}, "requested_by": None, **row}  # fmt: skip
-    maker = InlineMaker(load_settings(), load_datasets(), str(deployment.folder))
-    made, opened = maker.make(InlineRequest(id, row, row["options"]))
+    exporter = InlineExporter(load_settings(), load_datasets(), str(deployment.folder))
+    made, opened = exporter.make(InlineRequest(id, row, row["options"]))
     with opened:
         assert len(opened.read()) == made.size
     return ledger.get(id)

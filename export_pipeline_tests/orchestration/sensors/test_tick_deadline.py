@@ -16,8 +16,8 @@ from export_pipeline.datasets import scopes as datasets_scopes
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.orchestration import resources
-from export_pipeline.orchestration.schedules import scopes_sensor
 from export_pipeline.orchestration.sensors import deliveries, intake, maintenance, purge, tick_deadline
+from export_pipeline.orchestration.sensors.scopes import scopes_sensor
 from export_pipeline.orchestration.sensors.tick_deadline import LongWork
 from export_pipeline.sources.snapshot import Snapshot, SourceUnavailableError
 from export_pipeline_tests.delivery.exports import Exports, settings_of

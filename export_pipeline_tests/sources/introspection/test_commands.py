@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from export_pipeline.cli import catalogue
+from export_pipeline.cli import datasets
 from export_pipeline.cli.app import run
 from export_pipeline.components.scaffold import TableParams, TableScaffolder
 from export_pipeline.datasets.table import TableModel
@@ -21,7 +21,7 @@ from export_pipeline.datasets.table import TableModel
 def defs(shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of datasets, for a deployment on the shop."""
     monkeypatch.setenv("EXPORT_SOURCE_URL", shop)
-    monkeypatch.setattr(catalogue, "defs_folder", lambda: tmp_path / "defs")
+    monkeypatch.setattr(datasets, "defs_folder", lambda: tmp_path / "defs")
     return tmp_path / "defs"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from export_pipeline.api.batches import JobReader
+from export_pipeline.api.job_loader import JobLoader
 from export_pipeline.jobs import Job, Ledger, LedgerError, UnknownJobError, Viewer
 from export_pipeline_tests.jobs.fixtures import ledger  # noqa: F401
 
@@ -20,7 +20,7 @@ def test_calls_at_a_time_share_a_query_and_see_their_own(ledger: Ledger) -> None
         return ledger.get_all(ids, viewer)
 
     async def ask() -> list[object]:
-        jobs, narrow = JobReader(read), Viewer(("a",))
+        jobs, narrow = JobLoader(read), Viewer(("a",))
         first = asyncio.create_task(jobs.get(mine, Viewer()))
         await asyncio.sleep(0.01)
         asked = [
@@ -54,7 +54,7 @@ def test_a_call_reads_what_was_written_before_it(ledger: Ledger) -> None:  # noq
         return jobs
 
     async def ask() -> list[str]:
-        jobs = JobReader(read)
+        jobs = JobLoader(read)
         early = asyncio.create_task(jobs.get(job_id, Viewer()))
         await begun.wait()
         ledger.canceled(job_id)
@@ -77,7 +77,7 @@ def test_an_error_is_that_of_each_call_and_the_next_call_tries_again() -> None:
         return {}
 
     async def ask() -> list[object]:
-        jobs = JobReader(read)
+        jobs = JobLoader(read)
         first = await asyncio.gather(*(jobs.get("a", Viewer()) for _ in range(2)), return_exceptions=True)
         return [*first, *await asyncio.gather(jobs.get("a", Viewer()), return_exceptions=True)]
 

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from export_pipeline.core.messages import sentence
 from export_pipeline.jobs.database import insert_new, transaction
 from export_pipeline.jobs.errors import SCHEDULE_BROKEN, ScheduleError
+from export_pipeline.jobs.storable_text import storable
 from export_pipeline.jobs.tables import jobs, schedules
-from export_pipeline.jobs.texts import storable
 from export_pipeline.jobs.transitions import fail_at_once
 from export_pipeline.schedules.due_times import next_run
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 
 Check = Callable[[ScheduledExport], None]
 """Raises ScheduleError if a schedule cannot be run for a reason that its row alone does not show."""

@@ -19,26 +19,26 @@ from export_pipeline.core.tables import Table
 from export_pipeline.sources.casts import BYTE_ORDER, Query, order_by
 from export_pipeline.sources.database_types import Family
 from export_pipeline.sources.snapshot import Snapshot, SourceError, visible
-from export_pipeline.sources.tables import drift, lookup
+from export_pipeline.sources.tables import drift
 from export_pipeline.sources.tables.database_tables import Catalogue, MissingError
-from export_pipeline.sources.tables.lookup import match_scopes
 from export_pipeline.sources.tables.operands import Condition
 from export_pipeline.sources.tables.query import Share, TableQuery
 from export_pipeline.sources.tables.read import DRIFT, TableReader
 from export_pipeline.sources.tables.relations import Expression, Frame
+from export_pipeline.sources.tables.scopes import match_scopes, read_scope_names
 from export_pipeline.sources.tables.sql_file import parameters
 from export_pipeline.sources.tables.totals import count_by_group
 from export_pipeline.tabular.column_selection import spec_of
 from export_pipeline.tabular.spec import ColumnSpec, Scope, TableSpec
 
 SCOPE = Column("export scope", "Scope", Kind.TEXT)
-"""The first column of the tables that `read_scopes` yields. Names of other columns have no space."""
+"""The first column of the tables that `read_rows_by_scope` yields. Names of other columns have no space."""
 
 _EXACT = (Family.INTEGER, Family.TEXT, Family.UUID)
 """Types whose equal values print alike, so that rows can be told apart by the printed scope."""
 
 
-def read_scopes(snapshot: Snapshot, request: Request, scopes: Collection[str]) -> Iterator[ExportData]:
+def read_rows_by_scope(snapshot: Snapshot, request: Request, scopes: Collection[str]) -> Iterator[ExportData]:
     """Read the rows of each scope as `read` would, but all in one select that is ordered by scope.
 
     Args:
@@ -101,7 +101,7 @@ def _read(
     snapshot: Snapshot, spec: TableSpec, request: Request, scopes: Collection[str]
 ) -> Iterator[ExportData]:
     declared = _ensure_together(snapshot, spec, request)
-    names = lookup.scopes(snapshot, declared, scopes)
+    names = read_scope_names(snapshot, declared, scopes)
     scopes = list(names)
     reader = TableReader(snapshot, spec, request, None)
     query = _ScopesQuery(snapshot, spec, request, reader.hidden_columns(), declared, scopes)

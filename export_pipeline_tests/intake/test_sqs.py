@@ -18,9 +18,9 @@ from moto.server import ThreadedMotoServer
 
 from export_pipeline.components.loading import datasets
 from export_pipeline.health.services import queue_findings
-from export_pipeline.intake import queue as intake
+from export_pipeline.intake import sqs as intake
 from export_pipeline.intake.messages import MessageError, parse_message
-from export_pipeline.intake.queue import QueueError, take_in
+from export_pipeline.intake.sqs import QueueError, take_in
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.jobs.database import Database

@@ -43,7 +43,7 @@ MAX_TABLE_BYTES = 256 << 20
 """Maximum size of the tables of an export after a stage, as Arrow has them."""
 
 
-class InlineMaker:
+class InlineExporter:
     """Makes small exports, publishes their files and writes their rows, one after another.
 
     Args:
@@ -152,11 +152,11 @@ def serve_requests(
     """Make files for the service until it closes the connection. Runs in a process of its own."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
-    maker = InlineMaker(settings, datasets, folder)
+    exporter = InlineExporter(settings, datasets, folder)
     gc.disable()  # a twentieth of the time of an export
     with suppress(EOFError, OSError):
         while True:
-            _answer(connection, maker, connection.recv())
+            _answer(connection, exporter, connection.recv())
             _return_memory()  # while nobody waits
     with suppress(OSError):  # another process still uses it
         os.rmdir(folder)
@@ -170,9 +170,9 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _answer(connection: Connection, maker: InlineMaker, request: InlineRequest) -> None:
+def _answer(connection: Connection, exporter: InlineExporter, request: InlineRequest) -> None:
     try:
-        made, opened = maker.make(request)
+        made, opened = exporter.make(request)
     except InlineError as error:
         connection.send(InlineError(error.reason, error.message))
     except Exception as error:

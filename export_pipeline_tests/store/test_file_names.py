@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export_pipeline.store.names import content_disposition, safe_file_name
+from export_pipeline.store.file_names import content_disposition, safe_file_name
 
 
 def as_read_by_others(header: str) -> tuple[object, object]:

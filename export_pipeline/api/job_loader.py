@@ -12,7 +12,7 @@ Read: TypeAlias = Callable[[list[str], Viewer], Awaitable[Mapping[str, Job]]]
 _MAX_IDS = 500
 
 
-class JobReader:
+class JobLoader:
     """Reads jobs. While a query of a viewer runs, further calls of this viewer wait for the next one.
 
     Args:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.orchestration.inputs import load_export
+from export_pipeline.orchestration.downstream_inputs import load_export
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.formats.tables import rendered, table
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from export_pipeline.jobs.errors import ScheduleError
-from export_pipeline.jobs.texts import Unreadable, is_storable
+from export_pipeline.jobs.storable_text import Unreadable, is_storable
 from export_pipeline.schedules.due_times import MISFIRES, Schedule, check_choice
 
 if TYPE_CHECKING:

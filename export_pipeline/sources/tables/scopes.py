@@ -1,4 +1,4 @@
-"""Look-ups in other tables: the scopes that exist, and whether values exist in a scope."""
+"""Scopes in the database: their names and recipients, and whether values exist in a scope."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def match_scopes(
     return sa.cast(expression, sa.Text).in_([sa.literal(id, sa.Text()) for id in ids])
 
 
-def scopes(snapshot: Snapshot, declared: Scope, among: Collection[str] | None = None) -> dict[str, str]:
+def read_scope_names(
+    snapshot: Snapshot, declared: Scope, among: Collection[str] | None = None
+) -> dict[str, str]:
     """Return scopes, names by id, ordered by name in code point order, then by id.
 
     Args:
@@ -69,9 +71,9 @@ def scopes(snapshot: Snapshot, declared: Scope, among: Collection[str] | None = 
     }
 
 
-def recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
+def read_recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
     """Return the mail addresses of each scope, in code point order; an empty list where there are none."""
-    by_scope: dict[str, list[str]] = {scope: [] for scope in scopes(snapshot, declared)}
+    by_scope: dict[str, list[str]] = {scope: [] for scope in read_scope_names(snapshot, declared)}
     if declared.recipients is None:
         return by_scope
     live = Catalogue.of(snapshot).table(declared.recipients.table)
@@ -85,7 +87,7 @@ def recipients(snapshot: Snapshot, declared: Scope) -> dict[str, list[str]]:
     return {scope: sorted(set(addresses)) for scope, addresses in by_scope.items()}
 
 
-def scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
+def read_scope_name(snapshot: Snapshot, declared: Scope, scope: str) -> str | None:
     """Return the name of a scope; None if it does not exist."""
     live = Catalogue.of(snapshot).table(declared.table)
     stored = live.column(declared.id)

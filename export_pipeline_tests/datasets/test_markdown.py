@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from export_pipeline.datasets.pages import choices, page
+from export_pipeline.datasets.markdown import choices, page
 from export_pipeline.datasets.table import TableModel, table_dataset
 
 ORDERS = {

@@ -45,7 +45,7 @@ def test_only_a_valid_key_is_accepted(service: Running) -> None:
 def test_a_revoked_key_ends_and_a_rotated_one_overlaps(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export_pipeline.api.callers._KEPT_SECONDS", 0)
+    monkeypatch.setattr("export_pipeline.api.authentication._KEPT_SECONDS", 0)
     engine = open_engine(service.settings.jobs_url)
     old = service.key()
     key_id = old.split("_")[1]

@@ -12,7 +12,7 @@ import typer
 from export_pipeline.cli import arguments
 from export_pipeline.cli.console import UserError
 from export_pipeline.cli.options import Columns, Filters, Options, ScopeId
-from export_pipeline.schedules.rows import WEEKDAYS
+from export_pipeline.schedules.scheduled_export import WEEKDAYS
 
 Cadence = Literal["hourly", "daily", "weekly", "monthly", "cron"]
 Window = Literal["previous", "none"]

@@ -16,9 +16,9 @@ from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
-from export_pipeline.sources.tables import lookup
 from export_pipeline.sources.tables import read as table
-from export_pipeline.sources.tables.read_scopes import SCOPE, read_scopes
+from export_pipeline.sources.tables.multi_scope_read import SCOPE, read_rows_by_scope
+from export_pipeline.sources.tables.scopes import read_scope_names
 from export_pipeline.tabular import options
 from export_pipeline.tabular.spec import Scope
 from export_pipeline_tests.sources.tables.shop import ITEMS, SCOPES, SPEC, moments
@@ -43,7 +43,7 @@ def together(
         request = Request("items", tabular, spec, None, options(spec)(**asked), window)
         return {
             str(data.scope): (data, data.tables["rows"].arrow().to_pylist())
-            for data in read_scopes(snapshot, request, scopes)
+            for data in read_rows_by_scope(snapshot, request, scopes)
         }
 
 
@@ -252,6 +252,6 @@ def test_names_of_scopes_are_found_without_a_search_for_each(tmp_path: Path) -> 
         "INSERT INTO accounts VALUES ('a', 'A'), ('b', 'B')",
     )
     with open_snapshot(url) as snapshot:
-        assert lookup.scopes(snapshot, Scope(column="account", table="accounts"), Ids(["b", "c"])) == {
+        assert read_scope_names(snapshot, Scope(column="account", table="accounts"), Ids(["b", "c"])) == {
             "b": "B"
         }

@@ -9,7 +9,7 @@ from export_pipeline.jobs import Ledger, RefusedError, Status
 from export_pipeline.schedules.due_requests import claim_due, datasets_due
 from export_pipeline.schedules.due_times import check_choice
 from export_pipeline.schedules.editing import get_schedule, pause_schedule, resume_schedule
-from export_pipeline.schedules.rows import ScheduledExport
+from export_pipeline.schedules.scheduled_export import ScheduledExport
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.schedules.scheduling import DAY, MINUTE, START, insert
 

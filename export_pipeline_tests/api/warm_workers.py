@@ -1,4 +1,4 @@
-"""Imported by the process that parents of makers are forked from: it reads the datasets once for all tests."""
+"""Imported by the process that fork servers are forked from: it reads the datasets once for all tests."""
 
 import functools
 import gc

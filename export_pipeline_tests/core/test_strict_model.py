@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from export_pipeline.core.strict import Strict, describe_unknown_name
+from export_pipeline.core.strict_model import Strict, describe_unknown_name
 from export_pipeline.tabular.validation import CheckedTableSpec
 
 

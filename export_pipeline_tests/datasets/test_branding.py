@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from export_pipeline.datasets import branded
-from export_pipeline.datasets.branded import lay_out
+from export_pipeline.datasets import branding
+from export_pipeline.datasets.branding import lay_out
 from export_pipeline_tests.takeoff_data import Application
 
 
@@ -71,4 +71,4 @@ def test_a_key_that_no_folder_can_have_is_a_missing_picture(
     assert made.notes == ("5 of 5 drawings have no picture in EXPORT_PAGE_IMAGES.",)
     for key in ("a\0b", "\ud800x"):
         drawing = replace(made.drawings[0], image_key=key)
-        assert branded._with_picture(drawing, tmp_path).image is None
+        assert branding._with_picture(drawing, tmp_path).image is None

@@ -1,4 +1,4 @@
-"""A maker that is killed, in a module of its own: its process imports little."""
+"""A worker that is killed, in a module of its own: its process imports little."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from export_pipeline.api import inline_worker
+from export_pipeline.api.inline_export import InlineExporter
 from export_pipeline.api.inline_messages import InlineRequest
-from export_pipeline.api.inline_work import InlineMaker
 from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.settings import Settings
 from export_pipeline.store.folder_upload import FolderUpload
@@ -32,7 +32,7 @@ def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -
 
     match step:
         case "rendered":
-            InlineMaker._publish = die_after(lambda *_: None)  # type: ignore[method-assign]
+            InlineExporter._publish = die_after(lambda *_: None)  # type: ignore[method-assign]
         case "begun":
             InlineExports.begin_inline = die_after(InlineExports.begin_inline)  # type: ignore[method-assign]
         case "visible" | "published":
@@ -40,4 +40,4 @@ def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -
             FolderUpload._show = die_after(FolderUpload._show, number)  # type: ignore[method-assign]
         case "completed":
             InlineExports.completed = die_after(InlineExports.completed)  # type: ignore[method-assign]
-    InlineMaker(settings, inline_worker.load_datasets(), folder).make(request)
+    InlineExporter(settings, inline_worker.load_datasets(), folder).make(request)

@@ -37,7 +37,7 @@ from export_pipeline.orchestration.runs.shared_reads import take_export
 from export_pipeline.orchestration.runs.staging import load_all, save_all
 from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.sources.tables import read as tables
-from export_pipeline.sources.tables.read_scopes import read_scopes
+from export_pipeline.sources.tables.multi_scope_read import read_rows_by_scope
 from export_pipeline.store.keys import window_key
 
 READING_RESOURCES = {"source", "ledger", "datasets", "staging"}
@@ -99,7 +99,7 @@ def _shared(context: dg.OpExecutionContext, dataset: Dataset, request: Request) 
     def read(scopes: list[str]) -> Iterator[ExportData]:
         context.log.info(f"Reading the rows of {len(scopes):,} scopes together, for the runs of all of them.")
         with context.resources.source.snapshot() as snapshot:
-            yield from read_scopes(snapshot, request, scopes)
+            yield from read_rows_by_scope(snapshot, request, scopes)
 
     resources = context.resources
     staging, ledger = resources.staging, resources.ledger.open

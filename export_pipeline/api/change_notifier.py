@@ -50,7 +50,7 @@ class Watch:
         return True
 
 
-class Changes:
+class ChangeNotifier:
     """Looks for changes of the exports that somebody waits for."""
 
     def __init__(self, service: Service) -> None:

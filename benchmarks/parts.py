@@ -31,7 +31,7 @@ def main() -> None:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("--millions", nargs="+", type=float, default=[1, 3])
-    parser.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv")
+    parser.add_argument("--format", choices=("csv", "jsonl", "excel", "parquet"), default="csv")
     parser.add_argument("--part-rows", type=int, default=500_000)
     parser.add_argument("--folder", help="folder for staging and files; by default that of temporary files")
     parser.add_argument("--server", help="postgresql:// URL of a user who may create databases")

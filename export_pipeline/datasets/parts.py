@@ -103,8 +103,7 @@ def _render(
 ) -> Iterator[_Made]:
     """Render the rows from `start` up to `stop`: as one part, or as two if it would be too large."""
     part = upload.begin(start + 1)
-    share = arranged.main.share(start, stop)
-    rendered = format.write(replace(arranged, main=share, document=share), cast(BinaryIO, part), options)
+    rendered = format.write(format.share(arranged, start, stop), cast(BinaryIO, part), options)
     if limits.max_bytes and part.finish().bytes > limits.max_bytes and stop - start > 1:
         part.abort()
         middle = (start + stop) // 2
@@ -126,10 +125,10 @@ def _rows_within(max_bytes: int | None, arranged: Layout, format: Format[Any], o
         return total
     bytes_of_a_row = 0.0
     for start in {0, total // 2, max(total - _SAMPLED_ROWS, 0)}:
-        share = arranged.main.share(start, min(start + _SAMPLED_ROWS, total))
+        stop = min(start + _SAMPLED_ROWS, total)
         counter = _Counter()
-        format.write(replace(arranged, main=share, document=share), cast(BinaryIO, counter), options)
-        bytes_of_a_row = max(bytes_of_a_row, counter.size / max(share.rows, 1))
+        format.write(format.share(arranged, start, stop), cast(BinaryIO, counter), options)
+        bytes_of_a_row = max(bytes_of_a_row, counter.size / max(stop - start, 1))
     return max(1, int(max_bytes / (bytes_of_a_row * _SPARE)))
 
 

@@ -99,6 +99,8 @@ def render_small(
     layout = lay_out(data)
     options = format.options_of(data.options)
     parts = limits_of(data.options, format)
+    if parts:
+        options = format.options_of_parts(options)
     max_bytes = min(MAX_FILE_BYTES, (parts and parts.max_bytes) or MAX_FILE_BYTES)
     proof = format.proof(layout, options)
     started = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar, cast
 
@@ -135,6 +135,15 @@ class Format(ABC, Generic[OptionsT]):
     def arrange(self, layout: Layout, options: OptionsT) -> Layout:
         """Return an export's layout as this format shows it."""
         return layout.arrange(layout, self.presentation(options)) if layout.arrange else layout
+
+    def options_of_parts(self, options: OptionsT) -> OptionsT:
+        """Return the options for an export in parts: by default the same."""
+        return options
+
+    def share(self, layout: Layout, start: int, stop: int) -> Layout:
+        """Return an arranged layout with the rows from position `start` up to `stop` only, for a part."""
+        share = layout.main.share(start, stop)
+        return replace(layout, main=share, document=share)
 
     def render(self, layout: Layout, out: BinaryIO, options: OptionsT) -> Rendered:
         """Write an export's layout; see `write`."""

@@ -153,13 +153,16 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                 for number, data in enumerate(exports):
                     layout = lay_out(data)
                     options = format.options_of(data.options)
+                    limits = limits_of(data.options, format)
+                    if limits:
+                        options = format.options_of_parts(options)
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))
                     started = time.monotonic()
                     key = keys[number]
                     names = {"media_type": format.media_type, "file_name": file_name(layout, format)}
                     upload: Upload | PartedUpload
-                    if limits := limits_of(data.options, format):
+                    if limits:
                         parts = PartedUpload(store, key, folder, deployment=deployment_of(ledger), **names)
                         upload = unpublished.enter_context(parts)
                         say = partial(report, f"Rendering {format.name}")

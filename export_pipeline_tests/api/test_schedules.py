@@ -77,7 +77,7 @@ def test_a_schedule_of_parts_takes_no_format_that_is_one_file_later(
     url = create(client, accounts[0], options=PARTS, additional_formats=["parquet"]).headers["location"]
     answer = client.patch(url, json={"additional_formats": ["json"]}, headers={"If-Match": "*"})
     assert answer.status_code == 422
-    assert "json is always one file; parts are for csv, jsonl, parquet" in answer.text
+    assert "json is always one file; parts are for csv, jsonl, excel, parquet" in answer.text
     assert client.get(url).json()["additional_formats"] == ["parquet"]
 
 

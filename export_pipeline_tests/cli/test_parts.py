@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -74,6 +75,14 @@ def rows_of(files: list[Path]) -> list[list[str]]:
     return rows
 
 
+def sheet_rows(path: Path) -> list[tuple[Any, ...]]:
+    """The rows of a workbook's only sheet."""
+    workbook = openpyxl.load_workbook(path)
+    (sheet,) = workbook.worksheets
+    assert not sheet._charts
+    return list(sheet.iter_rows(values_only=True))
+
+
 def test_parts_hold_each_row_once_and_in_order(command: Command, scope: str, tmp_path: Path) -> None:
     whole = export(command, scope, "csv")
     made = export(command, scope, "csv", "-o", "parts.max_rows=300")
@@ -102,7 +111,7 @@ def test_parts_hold_each_row_once_and_in_order(command: Command, scope: str, tmp
     assert any("its manifest says" in problem for problem in damaged.json["problems"])
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "excel", "parquet"])
 def test_no_part_is_larger_than_asked(command: Command, scope: str, tmp_path: Path, format: str) -> None:
     made = export(command, scope, format, "-o", f"parts.max_bytes={64 << 10}")
     downloaded = command("download", made["file_key"], "--to", str(tmp_path / "out"), "--json")
@@ -111,10 +120,29 @@ def test_no_part_is_larger_than_asked(command: Command, scope: str, tmp_path: Pa
     counts = {
         "csv": lambda path: len(rows_of([path])) - 1,
         "jsonl": lambda path: len(path.read_text().splitlines()),
+        "excel": lambda path: len(sheet_rows(path)) - 1,
         "parquet": lambda path: pq.read_metadata(path).num_rows,
     }
     assert sum(map(counts[format], paths)) == 1000
     assert len(paths) > 1 or format == "parquet"
+
+
+def test_workbooks_in_parts_are_plain_and_hold_each_row_once(
+    command: Command, scope: str, tmp_path: Path
+) -> None:
+    """The dataset's charts and totals would be those of all rows, so no part has them."""
+    whole = export(command, scope, "excel", "-o", "excel_layout=plain")
+    made = export(command, scope, "excel", "-o", "parts.max_rows=300")
+    store = tmp_path / "store"
+    manifest = json.loads((store / f"{made['file_key']}.manifest.json").read_text())
+    parts = [sheet_rows((store / made["file_key"]).parent / part["path"]) for part in manifest["parts"]]
+    rows = sheet_rows(store / whole["file_key"])
+    assert [len(part) for part in parts] == [301, 301, 301, 101]
+    assert all(part[0] == rows[0] for part in parts)
+    assert [row for part in parts for row in part[1:]] == rows[1:]
+    usual = json.loads((store / f"{whole['file_key']}.manifest.json").read_text())
+    assert (manifest["rows"], manifest["totals"]) == (1000, usual["totals"])
+    assert command("verify", made["file_key"]).code == 0
 
 
 def test_rows_that_grow_are_cut_again(command: Command, scope: str, tmp_path: Path) -> None:
@@ -140,7 +168,7 @@ def test_an_export_without_rows_has_one_part_with_its_header(command: Command, s
 def test_parts_of_a_format_that_is_one_file_are_refused(command: Command, scope: str) -> None:
     ended = command("request", "records", "--scope", scope, "--format", "pdf", "-o", "parts.max_rows=10")
     assert ended.code == 2
-    assert "pdf is always one file; parts are for csv, jsonl, parquet" in ended.err
+    assert "pdf is always one file; parts are for csv, jsonl, excel, parquet" in ended.err
 
 
 def test_parts_lie_in_s3_and_go_with_their_manifest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ class Excel(Format[ExcelOptions]):
     content = Content.SHEETS
     options = ExcelOptions
     names_columns = False
+    has_parts = True
     is_for_people = True
 
     def presentation(self, options: ExcelOptions) -> Presentation:
@@ -32,6 +34,14 @@ class Excel(Format[ExcelOptions]):
             fills_template=options.layout == "report",
             proves_charts=True,
         )
+
+    def options_of_parts(self, options: ExcelOptions) -> ExcelOptions:
+        """Return the options for a plain workbook: totals and charts would be those of all parts."""
+        return options.model_copy(update={"layout": "plain"})
+
+    def share(self, layout: Layout, start: int, stop: int) -> Layout:
+        (section,) = (section for section in layout.sheets if section.counts)
+        return replace(layout, sheets=(replace(section, table=section.table.share(start, stop)),))
 
     def write(self, layout: Layout, out: BinaryIO, options: ExcelOptions) -> Rendered:
         if layout.template is not None:

@@ -122,7 +122,7 @@ def classify_fault(error: BaseException) -> Fault:
     return Fault.LOST if is_clients and number is None else Fault.OTHER
 
 
-def shown_message(error: BaseException, *, is_ledgers: bool = False) -> str | None:
+def message_without_values(error: BaseException, *, of_ledger: bool = False) -> str | None:
     """Return a database's own message if it quotes no value of a row; None if it may, as it may be personal.
 
     Servers put names into their messages about connections, rights, syntax and missing tables, but values
@@ -130,7 +130,7 @@ def shown_message(error: BaseException, *, is_ledgers: bool = False) -> str | No
     shown.
 
     Args:
-        is_ledgers: The database is the ledger's. No value is a name in its statements, and its triggers
+        of_ledger: The database is the ledger's. No value is a name in its statements, and its triggers
             raise fixed texts.
     """
     text = " ".join(str(error).split())
@@ -142,7 +142,7 @@ def shown_message(error: BaseException, *, is_ledgers: bool = False) -> str | No
         is_shown = number in _MYSQL_SHOWN or 2000 <= number < 3000  # the client's own
         return " ".join(str(error.args[1]).split()) if is_shown and len(error.args) > 1 else None
     if (state := sqlstate_of(error)) is not None:
-        return _shown_by_postgresql(error, state, is_ledgers)
+        return _shown_by_postgresql(error, state, of_ledger)
     is_clients = classify_fault(error) is Fault.LOST or type(error).__name__ == "NotSupportedError"
     return text.partition(" Query was: ")[0] if is_clients else None
 
@@ -155,13 +155,13 @@ def hide_values(error: BaseException) -> None:
     module = _module(error)
     if module == "sqlalchemy" and (hasattr(error, "statement") or type(error).__name__ == "CompileError"):
         cause = getattr(error, "orig", None)
-        text = None if cause is None or _module(cause) not in _DRIVERS else shown_message(cause)
+        text = None if cause is None or _module(cause) not in _DRIVERS else message_without_values(cause)
         _set_message(error, text or _hidden(cause or error))
-    elif module in _DRIVERS and shown_message(error) is None:
+    elif module in _DRIVERS and message_without_values(error) is None:
         _set_message(error, _hidden(error))
 
 
-def is_drivers(error: BaseException) -> bool:
+def is_driver_error(error: BaseException) -> bool:
     """Return whether an error is of a database's driver, of SQLAlchemy or of Arrow."""
     return _module(error) in ("sqlalchemy", *_DRIVERS)
 
@@ -266,14 +266,14 @@ class _Diagnostics:
         return cls(*(" ".join(value.split()) for value in values))
 
 
-def _shown_by_postgresql(error: BaseException, state: str, is_ledgers: bool) -> str | None:
+def _shown_by_postgresql(error: BaseException, state: str, of_ledger: bool) -> str | None:
     parts = _Diagnostics.of(error)
     if not state.startswith(_SHOWN) or not parts.primary:
         return None
     is_functions = parts.context not in ("", _PARALLEL)  # it may have raised any text
-    if is_functions and not (is_ledgers and state.startswith("23")):
+    if is_functions and not (of_ledger and state.startswith("23")):
         return None
-    if state.startswith(_NAMING) and not (is_ledgers or parts.position or _is_nameless(state, parts.primary)):
+    if state.startswith(_NAMING) and not (of_ledger or parts.position or _is_nameless(state, parts.primary)):
         return None
     if state == "42601" and _has_literal(parts.primary):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
 
-from export_pipeline.database_faults import hide_values, is_drivers
+from export_pipeline.database_faults import hide_values, is_driver_error
 
 _HIDDEN = "***"
 _LEAST_LENGTH = 4  # a shorter secret occurs in too many words to be replaced everywhere
@@ -59,7 +59,7 @@ def hide_in_error(error: BaseException) -> None:
 def summarize_error(error: Exception) -> str:
     """Return an error's class, with its message unless Python or a library may have put a cell into it."""
     hide_in_error(error)
-    is_known = isinstance(error, OSError) or is_drivers(error) or _is_own(error)
+    is_known = isinstance(error, OSError) or is_driver_error(error) or _is_own(error)
     return f"{type(error).__name__}: {error}" if is_known else type(error).__name__
 
 

@@ -27,7 +27,7 @@ from export_pipeline.api.authentication import MetricsReader, Services
 from export_pipeline.api.change_notifier import ChangeNotifier
 from export_pipeline.api.inline_pool import ExportPool
 from export_pipeline.api.limits import CallLimit
-from export_pipeline.api.middleware import Calls
+from export_pipeline.api.middleware import CallMiddleware
 from export_pipeline.api.parameters import check_parameters
 from export_pipeline.api.problems import CODES, Problem, ProblemDetails, responses
 from export_pipeline.api.service import Service
@@ -85,7 +85,7 @@ def build_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Idempotency-Key", "If-Match", "Last-Event-ID", "Prefer"],
             expose_headers=_EXPOSED_HEADERS,
         )
-    app.add_middleware(Calls)
+    app.add_middleware(CallMiddleware)
     problems.install(app)
     for module in (exports, backfills, downloads, links, datasets, schedules, webhooks):
         app.include_router(module.router, dependencies=[Depends(check_parameters)], responses=responses(422))

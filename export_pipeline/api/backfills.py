@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from export_pipeline.api.authentication import Services, Writer
 from export_pipeline.api.problems import Problem, responses
-from export_pipeline.api.requests import MadeRequest, resolve_scope, translate_source_errors
+from export_pipeline.api.requests import NewRequest, resolve_scope, translate_source_errors
 from export_pipeline.datasets.backfills import TooManyWindowsError, request_backfill
 from export_pipeline.datasets.requests import RequestError, check_target
 
@@ -75,7 +75,7 @@ async def create_backfill(body: BackfillRequest, service: Services, caller: Writ
         datasets = caller.visible(service.datasets)
         known = datasets.get(body.dataset)
         format = (body.formats or (known.formats if known else [""]))[0]
-        asked = MadeRequest(body.dataset, format, scope, {}, None, {}, caller.requested_by, [])
+        asked = NewRequest(body.dataset, format, scope, {}, None, {}, caller.requested_by, [])
         try:
             with translate_source_errors():
                 check_target(datasets, lambda name: service.scopes.of(datasets[name], scope), asked)

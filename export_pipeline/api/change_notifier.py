@@ -82,7 +82,7 @@ class ChangeNotifier:
             for watch in watches:
                 watch.wake()
 
-    def check_room(self, caller: str) -> None:
+    def check_wait_limit(self, caller: str) -> None:
         """Raise the answer for a caller with so many calls that wait that others would find no room."""
         if self._waiting[caller] >= MAX_WAITS:
             message = f"More than {MAX_WAITS} calls of yours wait; wait with fewer, or use webhooks."

@@ -82,7 +82,7 @@ async def get_file(
     """
     job = await service.jobs.get(export_id, caller.viewer)
     details = {"by": "api", "caller": caller.id}
-    return await hand_out(service, job, request, caller.requested_by, details, part)
+    return await send_file(service, job, request, caller.requested_by, details, part)
 
 
 @router.get("/{export_id}/parts")
@@ -115,7 +115,7 @@ async def get_manifest(export_id: ExportId, service: Services, caller: Reader) -
     return Response(manifest.to_json(), media_type="application/json")
 
 
-async def hand_out(
+async def send_file(
     service: Service,
     job: Job,
     request: Request,

@@ -85,7 +85,7 @@ async def create_export(
     changes: ChangeNotifier = request.app.state.changes
     seconds = _waits(prefer)
     if seconds:
-        changes.check_room(caller.id)
+        changes.check_wait_limit(caller.id)
     jobs = await service.run(_ask, service, caller, body, idempotency_key)
     if seconds:
         reads = [partial(service.jobs.get, job.id, caller.viewer) for job in jobs]
@@ -164,7 +164,7 @@ async def get_export(
     job = await read()
     if wait and job.status not in ENDED:
         changes: ChangeNotifier = request.app.state.changes
-        changes.check_room(caller.id)
+        changes.check_wait_limit(caller.id)
         job = await changes.wait_for_end(job, caller.id, wait, read)
     return Export.of(job)
 
@@ -191,7 +191,7 @@ async def follow_export(
     if job.status in ENDED and last_event_id == event_id(job):
         return Response(status_code=204)
     changes: ChangeNotifier = request.app.state.changes
-    changes.check_room(caller.id)
+    changes.check_wait_limit(caller.id)
     events = stream_events(job, caller.id, read, changes, last_event_id)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(events, headers=headers, media_type="text/event-stream")

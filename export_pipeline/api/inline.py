@@ -22,7 +22,7 @@ from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile
 from export_pipeline.api.inline_pool import BusyError, ExportPool
 from export_pipeline.api.parameters import invalid_parameter, refuse_parameters
 from export_pipeline.api.problems import Problem, not_found, responses
-from export_pipeline.api.requests import MadeRequest, check_request, resolve_scope, translate_source_errors
+from export_pipeline.api.requests import NewRequest, check_request, resolve_scope, translate_source_errors
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.filter_texts import add_filter
 from export_pipeline.datasets.request_body import ExportRequest
@@ -117,7 +117,7 @@ async def export_at_once(
 
 
 async def _find_or_make(
-    service: Service, asked: MadeRequest, body: ExportRequest, pool: ExportPool
+    service: Service, asked: NewRequest, body: ExportRequest, pool: ExportPool
 ) -> _Answer:
     """Return the file of an identical finished request if the dataset allows it, else have it made.
 

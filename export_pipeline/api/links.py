@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from export_pipeline.api.authentication import LinkMaker, Services
-from export_pipeline.api.downloads import FILE_CONTENT, PartNumber, check_file, hand_out
+from export_pipeline.api.downloads import FILE_CONTENT, PartNumber, check_file, send_file
 from export_pipeline.api.exports import ExportId
 from export_pipeline.api.problems import Problem, not_found, responses, translate
 from export_pipeline.jobs import Job, LedgerError
@@ -182,7 +182,7 @@ async def download_by_link(
                 raise _dead()
 
         details = {"by": "link", "link": link.id}
-        return await hand_out(service, job, request, None, details, part, count)
+        return await send_file(service, job, request, None, details, part, count)
     except (Problem, LedgerError, StoreError) as error:
         if "text/html" in request.headers.get("accept", ""):
             return _error_page(error)

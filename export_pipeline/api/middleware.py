@@ -41,7 +41,7 @@ _HEADERS = {
 _logger = logging.getLogger("export_pipeline.api.calls")
 
 
-class Calls:
+class CallMiddleware:
     """Middleware around all routes."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -14,7 +14,7 @@ from export_pipeline.api.problems import Problem
 from export_pipeline.api.service import Service
 from export_pipeline.datasets.options import FieldProblem
 from export_pipeline.datasets.request_body import ExportRequest
-from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_time_limit
 from export_pipeline.datasets.scopes import ScopeNameError, find_scope_of_any
 from export_pipeline.schedules.scheduled_export import SCHEDULE_OPTIONS
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -24,7 +24,7 @@ _Scope = TypeVar("_Scope", str, str | None)
 
 
 @dataclass(frozen=True, slots=True)
-class MadeRequest:
+class NewRequest:
     """A request that is not in the ledger yet."""
 
     dataset: str
@@ -37,7 +37,7 @@ class MadeRequest:
     recipients: list[str]
 
 
-def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[MadeRequest]:
+def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[NewRequest]:
     """Check a request as the sensor that claims it will, and return it for each format.
 
     Raises:
@@ -49,7 +49,7 @@ def check_request(service: Service, caller: Caller, body: ExportRequest) -> list
     named = {"preset": body.preset, "sort": body.sort}
     options = body.options | {name: value for name, value in named.items() if value is not None}
     asked = [
-        MadeRequest(
+        NewRequest(
             body.dataset,
             format,
             body.scope,
@@ -66,18 +66,18 @@ def check_request(service: Service, caller: Caller, body: ExportRequest) -> list
     return asked
 
 
-def _check(service: Service, caller: Caller, asked: MadeRequest, body: ExportRequest) -> None:
+def _check(service: Service, caller: Caller, asked: NewRequest, body: ExportRequest) -> None:
     datasets = caller.visible(service.datasets)
     try:
         with translate_source_errors():
             check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
-        within_limit(partial(config_of, datasets[asked.dataset], asked))
+        within_time_limit(partial(config_of, datasets[asked.dataset], asked))
     except RequestError as error:
         problems = [_placed(one, asked, body) for one in error.problems]
         raise Problem(422, error.code, str(error), problems) from None
 
 
-def _placed(problem: FieldProblem, asked: MadeRequest, body: ExportRequest) -> FieldProblem:
+def _placed(problem: FieldProblem, asked: NewRequest, body: ExportRequest) -> FieldProblem:
     """Return a problem with its place in the body, where an option may be a field of its own."""
     first, *rest = problem.path or ("",)
     path: tuple[str | int, ...] = (first, *rest)

@@ -11,7 +11,7 @@ import typer
 from export_pipeline.cli.console import UserError, print_json
 from export_pipeline.cli.jobs_view import moment, printable
 from export_pipeline.cli.options import Json
-from export_pipeline.health import examine
+from export_pipeline.health import run_checks
 from export_pipeline.jobs.stats import Statistics
 from export_pipeline.metrics import metrics_text, write_metrics
 from export_pipeline.settings import load_settings
@@ -55,7 +55,7 @@ def health(
         with Statistics(settings.jobs_url) as statistics:
             _print_metrics(statistics, metrics_file)
         return
-    findings = examine(settings, late=timedelta(minutes=minutes))
+    findings = run_checks(settings, late=timedelta(minutes=minutes))
     wrong = [finding for finding in findings if not finding.is_advice]
     if as_json:
         print_json(findings)

@@ -240,14 +240,14 @@ def delete(
                 raise UserError("Nobody is here to be asked; add --yes to delete it.")
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
-        from export_pipeline.cli.purge import forget_now
+        from export_pipeline.cli.purge import erase_now
         from export_pipeline.configured_store import open_configured_store
         from export_pipeline.jobs.store_claim import delete_own
 
         remove = partial(delete_own, ledger, open_configured_store(settings))
         job = ledger.delete(job.id, remove, caller(by), viewer)
         if job.file_key is not None:
-            forget_now(settings, ledger)
+            erase_now(settings, ledger)
     _print_job(job, as_json, "Deleted.")
 
 

@@ -11,7 +11,7 @@ from export_pipeline.delivery.queue import Mail
 from export_pipeline.delivery.webhooks.endpoints import Webhook
 from export_pipeline.jobs import Event, Job, Status
 from export_pipeline.jobs.api_keys import Key
-from export_pipeline.jobs.purge import FileFinding
+from export_pipeline.jobs.file_findings import FileFinding
 
 
 @dataclass(frozen=True, slots=True)

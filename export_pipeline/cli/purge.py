@@ -63,15 +63,15 @@ def purge(
     Examples: `export-pipeline purge --dry-run`, `export-pipeline purge --json`
     """
     from export_pipeline.configured_store import open_configured_store
-    from export_pipeline.jobs.purge import FileFinding, FindingKind
+    from export_pipeline.jobs.file_findings import FileFinding, FindingKind
     from export_pipeline.jobs.purge import purge as run_purge
 
     settings = load_settings()
     findings: list[FileFinding] = []
     foreign: list[str] = []
 
-    def tell(finding: FileFinding) -> None:
-        if finding.what is FindingKind.FOREIGN:
+    def report(finding: FileFinding) -> None:
+        if finding.kind is FindingKind.FOREIGN:
             if len(foreign) == _NAMED:
                 return
             foreign.append(printable(finding.key))
@@ -100,11 +100,11 @@ def purge(
                 deleted_scopes={(one.dataset, scope) for one in deleted for scope in one.gone},
                 limit=limit,
                 who=caller(by),
-                tell=tell,
+                report=report,
             )
             if not dry_run:
                 _forget_deliveries(settings)
-                forget_now(settings, ledger)
+                erase_now(settings, ledger)
     finally:  # free disk space even if ledger or store is unavailable
         staged = _clean_staging(settings, dry_run)
     wrong = purged.counts[FindingKind.LOST] + purged.counts[FindingKind.FAILED]
@@ -142,7 +142,7 @@ def purge(
 
 
 def _would_claim(ledger: Ledger, store: Store, take: bool) -> bool:
-    """Return whether a purge that is no dry run would go on, and tell what it would do about the claim."""
+    """Return whether a purge that is no dry run would go on, and report what it would do about the claim."""
     try:
         StoreClaim.sharing(ledger).check(store)
     except StoreClaimError as error:
@@ -154,7 +154,7 @@ def _would_claim(ledger: Ledger, store: Store, take: bool) -> bool:
 
 
 def _line(finding: Any, dry_run: bool) -> str:
-    from export_pipeline.jobs.purge import FindingKind
+    from export_pipeline.jobs.file_findings import FindingKind
 
     description = {
         FindingKind.EXPIRED: f"expired, job {finding.job_id}",
@@ -163,10 +163,10 @@ def _line(finding: Any, dry_run: bool) -> str:
         FindingKind.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
         FindingKind.STRAY: "no job has it; removed when its manifest expires",
         FindingKind.FAILED: "could not be removed",
-    }[finding.what]
+    }[finding.kind]
     would = (
         "would go: "
-        if dry_run and finding.what in (FindingKind.EXPIRED, FindingKind.OUTDATED, FindingKind.INCOMPLETE)
+        if dry_run and finding.kind in (FindingKind.EXPIRED, FindingKind.OUTDATED, FindingKind.INCOMPLETE)
         else ""
     )
     problem = f" ({printable(finding.problem)})" if finding.problem else ""
@@ -232,7 +232,7 @@ def _forget_deliveries(settings: Settings) -> None:
         forget(engine, timedelta(days=settings.events_days))
 
 
-def forget_now(settings: Settings, ledger: Ledger) -> None:
+def erase_now(settings: Settings, ledger: Ledger) -> None:
     """Remove the content of removed files from Dagster's database. If it is down, a later tick does so."""
     try:
         from export_pipeline.orchestration.instance import prepare_home
@@ -241,10 +241,10 @@ def forget_now(settings: Settings, ledger: Ledger) -> None:
         import dagster as dg
 
         from export_pipeline.configured_store import open_configured_store
-        from export_pipeline.orchestration.sensors.erasure import forget_removed
+        from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 
         with dg.DagsterInstance.get() as instance:
-            forget_removed(ledger, open_configured_store(settings), instance)
+            erase_removed_files(ledger, open_configured_store(settings), instance)
     except Exception as error:  # depends on Dagster's storage; the file itself is removed, as requested
         print_error(
             "Dagster's database cannot be reached, so its previews of removed files go with a later tick of "

@@ -23,7 +23,7 @@ Chosen = Mapping[str, Any]
 """Fields of a schedule given on the command line, by their names in the ledger."""
 
 
-def choosing(command: Callable[..., None]) -> Callable[..., None]:
+def with_schedule_options(command: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command: replace its parameter `chosen` by these options, and pass their values in it."""
     own = inspect.signature(command, eval_str=True).parameters
     options = inspect.signature(_chosen, eval_str=True).parameters

@@ -17,7 +17,7 @@ from export_pipeline.cli.jobs_view import moment, print_lines
 from export_pipeline.cli.lookups import declared, scope_id
 from export_pipeline.cli.options import DatasetName, Json, OnlyDataset, ViewerScopes, ledger_of, viewer_of
 from export_pipeline.cli.output import ScheduledJob, fields_of
-from export_pipeline.cli.schedule_options import Cadence, Chosen, choosing
+from export_pipeline.cli.schedule_options import Cadence, Chosen, with_schedule_options
 from export_pipeline.delivery.subscriptions import list_unsubscribed, resubscribe
 from export_pipeline.jobs import Job
 from export_pipeline.jobs.database import opened_engine
@@ -69,7 +69,7 @@ def list_(
 
 
 @app.command()
-@choosing
+@with_schedule_options
 def create(
     dataset: DatasetName,
     format: Annotated[str, Format],
@@ -99,7 +99,7 @@ def create(
 
 
 @app.command()
-@choosing
+@with_schedule_options
 def change(
     schedule_id: ScheduleId,
     format: Annotated[str | None, Format] = None,

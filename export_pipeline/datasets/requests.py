@@ -103,7 +103,7 @@ def _wrong(code: ErrorCode, field: str, message: str) -> RequestError:
     return RequestError(code, message, FieldProblem((field,), message))
 
 
-def within_limit(check: Callable[[], Answer]) -> Answer:
+def within_time_limit(check: Callable[[], Answer]) -> Answer:
     """Run the check of one request with a timeout, so that a hung check does not block other requests.
 
     Raises:

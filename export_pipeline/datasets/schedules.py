@@ -11,7 +11,7 @@ from functools import partial
 from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.options import OptionError
 from export_pipeline.datasets.partition_keys import scope_key
-from export_pipeline.datasets.requests import RequestError, check_parts, typed_options, within_limit
+from export_pipeline.datasets.requests import RequestError, check_parts, typed_options, within_time_limit
 from export_pipeline.datasets.scopes import RecipientReader, ScopeReader, Scopes, names_recipients
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs.errors import ScheduleError
@@ -37,7 +37,7 @@ def schedule_check(
 
     def check(schedule: ScheduledExport) -> None:
         try:
-            within_limit(partial(check_now, schedule))
+            within_time_limit(partial(check_now, schedule))
         except RequestError as error:
             raise ScheduleError(str(error)) from None
 

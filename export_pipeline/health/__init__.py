@@ -1,4 +1,4 @@
-"""Health checks of a deployment; `examine` runs them all."""
+"""Health checks of a deployment; `run_checks` runs them all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATE = timedelta(minutes=15)
 Check = Callable[[], Iterator[Finding]]
 
 
-def examine(settings: Settings, *, late: timedelta = LATE, dagster: bool = True) -> list[Finding]:
+def run_checks(settings: Settings, *, late: timedelta = LATE, dagster: bool = True) -> list[Finding]:
     """Run all checks, in parallel where possible, and return their findings; empty if all is well.
 
     Args:

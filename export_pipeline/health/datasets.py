@@ -18,7 +18,7 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
     """Find datasets whose declaration does not fit this source."""
     from export_pipeline.components.loading import datasets
     from export_pipeline.datasets.loading import DefsError
-    from export_pipeline.orchestration.sensors.scopes import how_to_fit
+    from export_pipeline.orchestration.sensors.scopes import misfit_advice
     from export_pipeline.project import SAMPLES, own_project
     from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
 
@@ -44,7 +44,7 @@ def dataset_findings(settings: Settings) -> Iterator[Finding]:
         )
     for name, problem in unfit.items():
         if name not in samples or len(samples) == 1:
-            yield Finding("dataset_unfit", f"{name}: {problem}", how_to_fit(name))
+            yield Finding("dataset_unfit", f"{name}: {problem}", misfit_advice(name))
 
 
 def _many_partitions(dataset: Dataset, scopes: int, settings: Settings) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class QueueError(RedactedError):
     """Raised when the queue cannot be used. The message names the setting."""
 
 
-def take_in(
+def receive_requests(
     ledger: Ledger,
     datasets: Mapping[str, Exportable],
     settings: Settings,

@@ -16,7 +16,7 @@ _CODE = "code that claims requests"
 """Name of a value in `export_secrets`, the ledger's table of values by name; it is no secret."""
 
 
-def note_code(connection: sa.Connection, version: str) -> None:
+def record_code_version(connection: sa.Connection, version: str) -> None:
     """Note the version of the code by which requests are claimed from now on."""
     known = secrets.c.name == _CODE
     if connection.scalars(sa.select(secrets.c.secret).where(known)).one_or_none() == version:

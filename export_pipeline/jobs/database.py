@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from export_pipeline.database_faults import Fault, classify_fault, code_of, shown_message
+from export_pipeline.database_faults import Fault, classify_fault, code_of, message_without_values
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
 from export_pipeline.jobs.errors import LedgerError, LedgerUnavailableError, NoLedgerError
 from export_pipeline.jobs.storable_text import parse_json
@@ -133,7 +133,7 @@ def insert_new(connection: sa.Connection, table: sa.Table, *unique: str) -> Any:
 def explain_refusal(error: sa.exc.DBAPIError) -> str:
     """Return why the database refuses a statement, without values, as the message is kept in logs."""
     cause = error.orig or error
-    message = shown_message(cause, is_ledgers=True)
+    message = message_without_values(cause, of_ledger=True)
     return message or f"{code_of(cause)}; the message may quote a value, and is not shown"
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.claims import claim_extra, claim_rows, note_code
+from export_pipeline.jobs.claims import claim_extra, claim_rows, record_code_version
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import Attempt, Job
@@ -52,10 +52,10 @@ class Dispatcher(LeaseKeeper):
             )
         return [Job.of(row) for row in rows]
 
-    def claims_by(self, code: str) -> None:
+    def record_code_version(self, code: str) -> None:
         """Note the version of the code by which requests are claimed from now on; see `claim_extra`."""
         with self._writing() as (connection, _):
-            note_code(connection, code)
+            record_code_version(connection, code)
 
     def claim_extra(self, dataset: str, run_id: str, code: str) -> Job | None:
         """Claim the next request of a dataset for a run that has done its own; None if there is none for it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from export_pipeline.jobs.states import ENDED, NEXT, Status
+from export_pipeline.jobs.states import ENDED, TRANSITIONS, Status
 from export_pipeline.redaction import RedactedError
 
 ErrorCode = Literal[
@@ -144,5 +144,5 @@ def _why_not(status: Status, target: Status) -> str:
     if target is Status.PENDING:
         instead = "ask for it anew" if status in ENDED else "wait for it, or cancel it first"
         return f", and only a failed or canceled one can be tried again; {instead}"
-    after = " or ".join(sorted(NEXT[status]))
+    after = " or ".join(sorted(TRANSITIONS[status]))
     return f" and cannot become {target}; {f'only {after}' if after else 'nothing'} can follow"

@@ -15,7 +15,7 @@ from export_pipeline.jobs.tables import jobs
 _ASKED = ("dataset", "format", "filters", "columns", "options", "recipients", "priority", "webhook_id")
 
 
-def asked_before(connection: sa.Connection, values: Mapping[str, Any]) -> Job | None:
+def find_repeated_request(connection: sa.Connection, values: Mapping[str, Any]) -> Job | None:
     """Return the job of the same request under the same key, or None. Concurrent requests wait for this one.
 
     Args:

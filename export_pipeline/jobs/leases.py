@@ -114,7 +114,7 @@ class LeaseKeeper(Transitions):
             now = connection.scalars(sa.select(utc_now())).one()
             return _read(connection, run_ids, now)
 
-    def judge_leases(
+    def check_leases(
         self, expected: Collection[str], others: Collection[str] = (), doubted: Collection[str] = ()
     ) -> dict[str, Lease]:
         """Mark leases that missed their last call as lost, then return the leases of these runs.

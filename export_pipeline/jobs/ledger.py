@@ -16,7 +16,7 @@ from export_pipeline.jobs.errors import (
     LedgerError,
     RefusedError,
 )
-from export_pipeline.jobs.idempotency import asked_before
+from export_pipeline.jobs.idempotency import find_repeated_request
 from export_pipeline.jobs.records import OPERATOR, Attempt, Job, Viewer
 from export_pipeline.jobs.reuse import reuse_file
 from export_pipeline.jobs.run_reports import RunReports, new_attempt
@@ -94,7 +94,10 @@ class Ledger(RunReports):
             raise LedgerError(f"The request's priority must be from {-_PRIORITIES:,} to {_PRIORITIES - 1:,}.")
         check_storable(values)
         with self._writing() as (connection, _):
-            if idempotency_key is not None and (earlier := asked_before(connection, values)) is not None:
+            if (
+                idempotency_key is not None
+                and (earlier := find_repeated_request(connection, values)) is not None
+            ):
                 return earlier
             insert = insert_new(connection, jobs, "schedule_id", "window_key").values(**values)
             row = connection.execute(insert.returning(*jobs.c)).mappings().one_or_none()

@@ -16,7 +16,7 @@ from export_pipeline.jobs.sql_types import utc_now
 from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, materializations
 
-RUN_TELLS = timedelta(minutes=1)
+REPORT_DELAY = timedelta(minutes=1)
 """Time after which a run that has made an extra file should have told Dagster of it."""
 
 
@@ -49,7 +49,7 @@ class Materializations(Reader):
         order = (materializations.c.claimed_at.asc().nulls_first(), materializations.c.created_at)
         with transaction(self._engine, write=True) as connection:
             now = connection.scalars(sa.select(utc_now())).one()
-            is_due = sa.or_(is_extra.is_not(True), jobs.c.completed_at < now - RUN_TELLS)
+            is_due = sa.or_(is_extra.is_not(True), jobs.c.completed_at < now - REPORT_DELAY)
             connection.execute(sa.delete(materializations).where(~lives))
             select = (
                 sa.select(materializations)

@@ -186,7 +186,7 @@ class Reader:
 
     def requested_with(self, job: Job) -> list[Job]:
         """Return the jobs that ask for the same rows of any scope, and that the same schedule or cadence has
-        requested for the same time; see `Job.rows_asked`.
+        requested for the same time; see `Job.shared_read_key`.
 
         Only those that have not ended, and are in their first attempt.
         """
@@ -194,7 +194,7 @@ class Reader:
         if job.schedule_id is None:
             same = sa.and_(jobs.c.schedule_id.is_(None), jobs.c.window_key == job.window_key)
         select = sa.select(jobs).where(same, jobs.c.dataset == job.dataset, _IN_FIRST_ATTEMPT)
-        return [one for one in self._jobs(select) if one.rows_asked == job.rows_asked]
+        return [one for one in self._jobs(select) if one.shared_read_key == job.shared_read_key]
 
     def in_first_attempt(self, job_ids: Sequence[str]) -> dict[str, datetime]:
         """Return those jobs that have not ended, and are in their first attempt: created_at by id."""

@@ -106,8 +106,8 @@ class Job:
         return self.run_id is not None and self.claimed_by == self.run_id
 
     @property
-    def rows_asked(self) -> str:
-        """The request as JSON, equal for jobs of one time that may differ in scope and format only."""
+    def shared_read_key(self) -> str:
+        """Key of the rows without their scope: jobs with the same key can share one read of the source."""
         # The window_key of a schedule may name the format.
         time = self.window_key if self.schedule_id is None else str(self.scheduled_for)
         asked = [self.dataset, self.requested_by, self.filters, self.columns, self.options]

@@ -18,7 +18,7 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-NEXT: Mapping[Status, frozenset[Status]] = MappingProxyType(
+TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
         Status.PENDING: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELED}),
         # Back to pending as a new attempt, after its worker was lost.
@@ -36,7 +36,7 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.EXPI
 
 def states_before(status: Status) -> frozenset[Status]:
     """Return the states from which a job may change to this one."""
-    return frozenset(earlier for earlier, later in NEXT.items() if status in later)
+    return frozenset(earlier for earlier, later in TRANSITIONS.items() if status in later)
 
 
 class EventKind(StrEnum):

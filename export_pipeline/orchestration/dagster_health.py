@@ -40,7 +40,7 @@ DaemonCode = Literal[
 ]
 """Codes of findings about Dagster; docs/operating.md explains each."""
 
-Problem = tuple[DaemonCode, str, str, datetime | None]
+DagsterFinding = tuple[DaemonCode, str, str, datetime | None]
 """Code, problem, cure, and time since which it exists."""
 
 _SILENT_SECONDS = 180.0
@@ -51,7 +51,7 @@ _STALE = timedelta(minutes=10)
 _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service of its own."
 
 
-def findings() -> Iterator[Problem]:
+def findings() -> Iterator[DagsterFinding]:
     """Yield the problems that can be read from the instance."""
     try:
         prepare_home()
@@ -76,7 +76,7 @@ def findings() -> Iterator[Problem]:
         yield from _workers(instance)
 
 
-def _workers(instance: dg.DagsterInstance) -> Iterator[Problem]:
+def _workers(instance: dg.DagsterInstance) -> Iterator[DagsterFinding]:
     """Yield the queues of Celery from which no worker takes runs."""
     unserved_queues = getattr(launcher_of(instance), "unserved_queues", None)
     if unserved_queues is None:
@@ -102,7 +102,7 @@ def _workers(instance: dg.DagsterInstance) -> Iterator[Problem]:
         )
 
 
-def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Problem]:
+def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[DagsterFinding]:
     """Yield the daemons without a recent heartbeat. If all are silent, yield one finding."""
     now = datetime.now(UTC).timestamp()
     last = {name: beats.get(name) for name in required}
@@ -121,7 +121,7 @@ def _silent(required: Sequence[str], beats: Mapping[str, float]) -> Iterator[Pro
         yield "daemon_not_running", "The Dagster daemon does not run: no requests are begun.", _START, when
 
 
-def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[Problem]:
+def _sensors(instance: dg.DagsterInstance, daemon_runs: bool) -> Iterator[DagsterFinding]:
     """Yield sensors that are off but should be on, and sensors whose last tick failed."""
     from export_pipeline.definitions import defs
 
@@ -180,7 +180,7 @@ def _clocks() -> list[datetime]:
     return clocks
 
 
-def _failure(sensor: str, tick: Tick) -> Iterator[Problem]:
+def _failure(sensor: str, tick: Tick) -> Iterator[DagsterFinding]:
     if tick.error is not None:
         reason = hide_credentials(" ".join(tick.error.split()))[:300]
         do = "Its ticks in Dagster's UI, under Automation, show the whole error."

@@ -8,7 +8,7 @@ from typing import Any
 
 from export_pipeline.datasets.partition_keys import is_scopes_definition
 from export_pipeline.orchestration.dagster_compat.instance import GuardedInstance
-from export_pipeline.orchestration.dagster_compat.ticks import look_for_due_sensors
+from export_pipeline.orchestration.dagster_compat.ticks import set_sensor_interval
 from export_pipeline.settings import load_settings
 
 
@@ -21,7 +21,7 @@ class ExportInstance(GuardedInstance):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        look_for_due_sensors(seconds=1)
+        set_sensor_interval(seconds=1)
 
     def check_backfill(self, partitions: int) -> None:
         """Refuse a backfill of more partitions than the setting allows.

@@ -9,7 +9,13 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from export_pipeline.database_faults import Fault, classify_fault, code_of, shown_message, sqlstate_of
+from export_pipeline.database_faults import (
+    Fault,
+    classify_fault,
+    code_of,
+    message_without_values,
+    sqlstate_of,
+)
 from export_pipeline.database_url import sqlite_file
 from export_pipeline.sources.arrow_types import MisfitError
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
@@ -70,7 +76,7 @@ def describe_error(error: BaseException, url: sa.URL | None = None) -> SourceErr
 
 def _without_values(error: BaseException) -> str:
     """Return an error's text without values of rows and without the query, as it is kept longer than rows."""
-    text = str(error) if isinstance(error, MisfitError) else shown_message(error)
+    text = str(error) if isinstance(error, MisfitError) else message_without_values(error)
     if text is not None:
         return text
     is_servers = sqlstate_of(error) is not None or code_of(error).startswith("error ")

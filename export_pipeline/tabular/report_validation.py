@@ -13,7 +13,7 @@ from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 
 Place: TypeAlias = tuple[str | int, ...]
-Problem: TypeAlias = tuple[Place, str]
+SpecProblem: TypeAlias = tuple[Place, str]
 Columns: TypeAlias = Mapping[str, ColumnSpec]
 
 DIGITS = frozenset({Kind.DECIMAL, Kind.MONEY, Kind.PERCENT, Kind.FLOAT, Kind.INTEGER})
@@ -22,7 +22,7 @@ TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP})
 _CATEGORIES = _GROUPING | TIMES | {Kind.BOOLEAN}
 
 
-def find_report_problems(spec: TableSpec) -> Iterator[Problem]:
+def find_report_problems(spec: TableSpec) -> Iterator[SpecProblem]:
     """Yield the problems of printed columns, groups, charts and highlights, each at its place."""
     by_name = {column.name: column for column in spec.columns}
     yield from _check_print(spec, by_name)
@@ -31,7 +31,7 @@ def find_report_problems(spec: TableSpec) -> Iterator[Problem]:
     yield from _check_highlights(spec, by_name)
 
 
-def _check_print(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
+def _check_print(spec: TableSpec, by_name: Columns) -> Iterator[SpecProblem]:
     """Check the columns that people read: only columns that an export has without being asked."""
     known = [column.name for column in spec.columns if not column.hidden and not column.extra]
     yield from quote_names(("print",), spec.print or (), known)
@@ -45,7 +45,7 @@ def _check_print(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
         yield ("group_by", 0), f"rows are grouped by {kinds}; {first.name} is {first.type}"
 
 
-def _check_comparison(spec: TableSpec) -> Iterator[Problem]:
+def _check_comparison(spec: TableSpec) -> Iterator[SpecProblem]:
     """Check that windows have periods before them, and that there is money of one currency to compare."""
     if spec.compare is None:
         return
@@ -64,7 +64,7 @@ def _check_comparison(spec: TableSpec) -> Iterator[Problem]:
         yield ("compare",), f"sums of several currencies cannot stand in one table: {names}"
 
 
-def _check_charts(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
+def _check_charts(spec: TableSpec, by_name: Columns) -> Iterator[SpecProblem]:
     """Check that charts group by what has names or periods, and add up what has a sum."""
     known = [column.name for column in spec.columns if not column.hidden and not column.extra]
     for index, chart in enumerate(spec.charts):
@@ -89,7 +89,7 @@ def _check_charts(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
             yield place, f"{guarded[0]} has readers; a chart would show everybody what it holds"
 
 
-def _check_highlights(spec: TableSpec, by_name: Columns) -> Iterator[Problem]:
+def _check_highlights(spec: TableSpec, by_name: Columns) -> Iterator[SpecProblem]:
     """Check that highlights are of columns that have what they compare."""
     known = [column.name for column in spec.columns if not column.hidden]
     for index, one in enumerate(spec.highlights):
@@ -121,7 +121,7 @@ def _no_sum(column: ColumnSpec) -> str | None:
     return None
 
 
-def quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterator[Problem]:
+def quote_names(place: Place, names: Iterable[str], known: list[str]) -> Iterator[SpecProblem]:
     """Yield a problem for each name that is not known, or there twice."""
     seen = set()
     for index, name in enumerate(names):

@@ -28,7 +28,7 @@ from export_pipeline.tabular.report_validation import (
     DIGITS,
     TIMES,
     Place,
-    Problem,
+    SpecProblem,
     find_report_problems,
     quote_names,
 )
@@ -61,7 +61,7 @@ class _Check:
         self.by_name = {column.name: column for column in spec.columns}
         self.fields = SourceFields(spec.source)
 
-    def all(self) -> Iterator[Problem]:
+    def all(self) -> Iterator[SpecProblem]:
         yield from self.fields.problems()
         yield from self._names()
         yield from self._columns()
@@ -74,7 +74,7 @@ class _Check:
 
     # --- columns ---
 
-    def _names(self) -> Iterator[Problem]:
+    def _names(self) -> Iterator[SpecProblem]:
         first: dict[str, int] = {}
         for index, column in enumerate(self.spec.columns):
             if column.name in first:
@@ -84,7 +84,7 @@ class _Check:
         if all(column.hidden for column in self.spec.columns):
             yield ("columns",), "all columns are hidden; an export needs at least one that is not"
 
-    def _columns(self) -> Iterator[Problem]:
+    def _columns(self) -> Iterator[SpecProblem]:
         guarded = {field_of(column): column.name for column in self.spec.columns if column.readers}
         for index, column in enumerate(self.spec.columns):
             for field, message in (*self._origin(column), *_meaning(column), *_printable_texts(column)):
@@ -95,7 +95,7 @@ class _Check:
             if column.readers is None and (twin := next(twins, None)):
                 yield ("columns", index), f"{twin} has readers and reads the same field; give both the same"
 
-    def _origin(self, column: ColumnSpec) -> Iterator[Problem]:
+    def _origin(self, column: ColumnSpec) -> Iterator[SpecProblem]:
         """Check the origin of a column: a field, rows of a relation, or other columns."""
         ways = [name for name in ("compute", "nested", "from_") if getattr(column, name) is not None]
         if len(ways) > 1:
@@ -117,7 +117,7 @@ class _Check:
         else:
             yield from self._read(column)
 
-    def _read(self, column: ColumnSpec) -> Iterator[Problem]:
+    def _read(self, column: ColumnSpec) -> Iterator[SpecProblem]:
         path = column.from_ or column.name
         place = ("from",) if column.from_ else ("name",)
         if problem := self.fields.path(path):
@@ -134,7 +134,7 @@ class _Check:
             if column.parsed.kind is not Kind.TEXT:
                 yield ("type",), f"values joined with a separator are text, not {column.type}"
 
-    def _expressions(self) -> Iterator[Problem]:
+    def _expressions(self) -> Iterator[SpecProblem]:
         types = {}
         for index, column in enumerate(self.spec.columns):
             try:
@@ -163,12 +163,12 @@ class _Check:
 
     # --- options ---
 
-    def _filters(self) -> Iterator[Problem]:
+    def _filters(self) -> Iterator[SpecProblem]:
         for name, filter in self.spec.filters.items():
             for place, message in self._filter(name, filter):
                 yield ("filters", name, *place), message
 
-    def _filter(self, name: str, filter: FilterSpec) -> Iterator[Problem]:
+    def _filter(self, name: str, filter: FilterSpec) -> Iterator[SpecProblem]:
         column = find_column(self.spec, name, filter)
         if filter.parameter:
             if self.spec.source.sql is None:
@@ -202,7 +202,7 @@ class _Check:
         """Return whether the column is read from the database as a single value."""
         return column.compute is None and column.nested is None and column.separator is None
 
-    def _sort(self) -> Iterator[Problem]:
+    def _sort(self) -> Iterator[SpecProblem]:
         sortable = [
             name
             for name, one in self.by_name.items()
@@ -217,7 +217,7 @@ class _Check:
             elif column.readers is not None:
                 yield ("sort", index), f"{name} has readers; whoever sorts by it learns what it holds"
 
-    def _presets(self) -> Iterator[Problem]:
+    def _presets(self) -> Iterator[SpecProblem]:
 
         if self.spec.preset_required and not self.spec.presets:
             yield ("preset_required",), "there are no presets to choose from; add some under presets"
@@ -239,7 +239,7 @@ class _Check:
 
     # --- the rest ---
 
-    def _others(self) -> Iterator[Problem]:
+    def _others(self) -> Iterator[SpecProblem]:
         spec = self.spec
         if problem := find_problem(spec.file_name):
             yield ("file_name",), problem
@@ -279,7 +279,7 @@ _ONLY_FOR: dict[str, frozenset[Kind]] = {
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\u202d\u202e\ud800-\udfff]")
 
 
-def _printable_texts(column: ColumnSpec) -> Iterator[Problem]:
+def _printable_texts(column: ColumnSpec) -> Iterator[SpecProblem]:
     """Check strings that are written to files unchanged; strings from the database are cleaned instead."""
     texts = {"header": column.header or "", "null_text": column.null_text, "currency": column.currency}
     places: list[tuple[Place, str]] = [((name,), text) for name, text in texts.items()]
@@ -291,7 +291,7 @@ def _printable_texts(column: ColumnSpec) -> Iterator[Problem]:
             yield place, f"holds the character U+{ord(match[0]):04X}, which no file may hold; leave it out"
 
 
-def _meaning(column: ColumnSpec) -> Iterator[Problem]:
+def _meaning(column: ColumnSpec) -> Iterator[SpecProblem]:
     """Check the settings that depend on a column's type."""
     kind = column.parsed.kind
     for name, kinds in _ONLY_FOR.items():

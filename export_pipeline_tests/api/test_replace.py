@@ -31,7 +31,7 @@ from moto.server import ThreadedMotoServer
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.delivery.webhooks.endpoints import create_webhook
 from export_pipeline.delivery.webhooks.send import deliver_due
-from export_pipeline.intake.sqs import take_in
+from export_pipeline.intake.sqs import receive_requests
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.settings import Settings
 from export_pipeline_tests.api.service import CONTENT, Running, serving
@@ -362,7 +362,9 @@ def test_nestjs(deployment: Deployment, accounts: list[str], tmp_path: Path, que
         assert (
             httpx.get(f"{url}/exports/4711", headers=mine).status_code == 404
         )  # not taken from the queue yet
-        assert take_in(deployment.service.ledger, load_datasets(), settings, float("inf")) == {"taken": 1}
+        assert receive_requests(deployment.service.ledger, load_datasets(), settings, float("inf")) == {
+            "taken": 1
+        }
         assert httpx.get(f"{url}/exports/4711", headers=mine).json()["status"] == "pending"
         (job,) = deployment.service.ledger.find()
         assert (job.dataset, job.format, job.scope, job.filters) == ("records", "excel", accounts[0], FILTERS)

@@ -132,7 +132,7 @@ def _interrupt(*_: Any, **__: Any) -> Any:
         (("introspect", "projects"), "export_pipeline.sources.introspection.introspect", "introspect"),
         (("introspect", "projects"), "export_pipeline.datasets.table", "check_yaml"),
         (("purge",), "export_pipeline.jobs.purge", "purge"),
-        (("purge",), "export_pipeline.orchestration.sensors.erasure", "forget_removed"),
+        (("purge",), "export_pipeline.orchestration.sensors.erasure", "erase_removed_files"),
         (("purge",), "export_pipeline.orchestration.runs.staging_cleanup", "clean_staging"),
         (("verify", "app.db"), "export_pipeline.verify", "verify"),
     ],

@@ -65,9 +65,9 @@ def test_show_says_whether_the_worker_lives(command: Command, ledger: Ledger) ->
     silent = "its worker on machine1 has been silent for 3"
     assert silent in command("jobs").out
     assert silent in command("show", job.id, "--json").json["worker"]
-    ledger.judge_leases([run_id])
+    ledger.check_leases([run_id])
     pass_time(url, LAST_CALL + SECOND)
-    ledger.judge_leases([run_id])
+    ledger.check_leases([run_id])
     assert "its worker on machine1 was silent for 4" in command("jobs").out
     ledger.restart(job.current, "worker_lost", "Its worker was lost. It is tried again.", "dagster")
     assert "waits for attempt 2" in command("jobs").out

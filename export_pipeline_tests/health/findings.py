@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from export_pipeline.health import examine
+from export_pipeline.health import run_checks
 from export_pipeline.health.findings import Finding
 from export_pipeline.settings import load_settings
 
 
 def examined(**options: Any) -> dict[str, Finding]:
-    findings = examine(load_settings(), dagster=False, **options)
+    findings = run_checks(load_settings(), dagster=False, **options)
     assert all(
         "\n" not in finding.wrong + finding.do and finding.wrong and finding.do for finding in findings
     )

@@ -20,7 +20,7 @@ from export_pipeline.components.loading import datasets
 from export_pipeline.health.services import queue_findings
 from export_pipeline.intake import sqs as intake
 from export_pipeline.intake.messages import MessageError, parse_message
-from export_pipeline.intake.sqs import QueueError, take_in
+from export_pipeline.intake.sqs import QueueError, receive_requests
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings, SettingsError, load_settings
 from export_pipeline_tests.jobs.database import Database
@@ -53,7 +53,7 @@ class Queue:
             self.client.send_message(QueueUrl=self.url, MessageBody=text)
 
     def take(self, ledger: Ledger) -> dict[str, int]:
-        return dict(take_in(ledger, declared(), self.settings, math.inf, Recording(self)))
+        return dict(receive_requests(ledger, declared(), self.settings, math.inf, Recording(self)))
 
     def show_again(self) -> None:
         """End the time for which nobody else gets the messages that were received and not deleted."""
@@ -252,7 +252,7 @@ def test_a_process_that_dies_before_it_deletes_loses_and_doubles_nothing(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        take_in(ledger, declared(), queue.settings, math.inf, Dying(queue))
+        receive_requests(ledger, declared(), queue.settings, math.inf, Dying(queue))
     assert queue.left() == (0, 1)
     queue.show_again()
     assert queue.take(ledger) == {"taken": 1}
@@ -271,7 +271,7 @@ def test_two_daemons_make_one_request_of_each_message(
     def take(_: int) -> int:
         with Ledger(database.url) as own:
             together.wait()
-            return take_in(own, declared(), queue.settings, math.inf)["taken"]
+            return receive_requests(own, declared(), queue.settings, math.inf)["taken"]
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(take, range(2))) >= 30
@@ -279,7 +279,7 @@ def test_two_daemons_make_one_request_of_each_message(
     with Ledger(database.url) as again:
         while queue.left() != (0, 0):
             assert time.monotonic() < until
-            take_in(again, declared(), queue.settings, math.inf)
+            receive_requests(again, declared(), queue.settings, math.inf)
     assert database.run("SELECT count(*) FROM export_jobs") == [(30,)]
 
 
@@ -287,7 +287,7 @@ def test_a_queue_that_cannot_be_used_is_named(queue: Queue, ledger: Ledger) -> N
     for url in (queue.url + "x", "http://127.0.0.1:1/000/queue"):
         settings = queue.settings.model_copy(update={"queue_url": url})
         with pytest.raises(QueueError, match="EXPORT_QUEUE_URL: the queue cannot be used"):
-            take_in(ledger, declared(), settings, math.inf)
+            receive_requests(ledger, declared(), settings, math.inf)
 
 
 def test_health_tells_of_a_queue_without_dead_letters_and_of_one_that_is_gone(queue: Queue) -> None:

@@ -132,7 +132,7 @@ def test_canceled_and_deleted_jobs_are_not_claimed(database: Database, ledger: L
 def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, ledger: Ledger) -> None:
     for scope in "abcd":
         database.insert_many(10, scope)
-    ledger.claims_by(_CODE)
+    ledger.record_code_version(_CODE)
     (dataset,) = {job.dataset for job in ledger.find()}
     taken: list[Job] = []
     ready = threading.Barrier(4)
@@ -155,7 +155,7 @@ def test_runs_that_take_on_requests_at_once_take_each_once(database: Database, l
 
 def test_a_run_takes_on_nothing_while_a_higher_priority_waits(database: Database, ledger: Ledger) -> None:
     database.insert()
-    ledger.claims_by(_CODE)
+    ledger.record_code_version(_CODE)
     (dataset,) = {job.dataset for job in ledger.find()}
     database.run(
         "INSERT INTO export_jobs (dataset, format, scope, priority) VALUES ('another', 'csv', 'a', 1)"
@@ -178,8 +178,8 @@ def test_a_run_takes_on_nothing_if_requests_are_claimed_by_other_code(
     (dataset,) = {job.dataset for job in ledger.find()}
     assert ledger.claim_extra(dataset, "run", _CODE) is None  # nobody has claimed anything yet
     for code, is_taken in (("newer", False), (_CODE, True)):
-        ledger.claims_by(code)
-        ledger.claims_by(code)
+        ledger.record_code_version(code)
+        ledger.record_code_version(code)
         assert (ledger.claim_extra(dataset, "run", _CODE) is not None) is is_taken
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_has_lost_its_claim_cannot_start(database: Database, ledger: 
     """Somebody else has the job, or will have it."""
     database.insert()
     (dataset,) = {job.dataset for job in ledger.find()}
-    ledger.claims_by(_CODE)
+    ledger.record_code_version(_CODE)
     taken = ledger.claim_extra(dataset, "run", _CODE)
     assert taken is not None
     attempt = Attempt(taken.id, 1, "run")

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from export_pipeline.jobs import EventKind, Job, Ledger, RefusedError, Status
 from export_pipeline.jobs.deleted_scopes import DeletedScopes, datasets_with_scopes, end_deleted_scopes
 from export_pipeline.jobs.errors import SCOPE_DELETED
+from export_pipeline.jobs.file_findings import FindingKind
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.jobs.purge import FindingKind, purge
+from export_pipeline.jobs.purge import purge
 from export_pipeline.store.folder import FolderStore
 from export_pipeline_tests.jobs.lives import FILE, job_in, run_of
 from export_pipeline_tests.jobs.test_purge import LATER, age, complete, put
@@ -63,8 +64,8 @@ def test_requests_links_and_files_of_a_deleted_scope_end(
         assert not known.is_of_deleted_scope(str(others[0].file_key))
 
     findings = []
-    purge(ledger, store, retention=timedelta(7), deleted_scopes={("takeoff", "a")}, tell=findings.append)
-    assert {(f.what, f.key) for f in findings} == {
+    purge(ledger, store, retention=timedelta(7), deleted_scopes={("takeoff", "a")}, report=findings.append)
+    assert {(f.kind, f.key) for f in findings} == {
         (FindingKind.EXPIRED, done.file_key),
         (FindingKind.OUTDATED, loose),
     }

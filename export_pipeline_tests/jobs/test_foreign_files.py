@@ -10,7 +10,7 @@ import pytest
 
 from export_pipeline.jobs import File, Ledger, Status, migrate, purge
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.purge import FindingKind
+from export_pipeline.jobs.file_findings import FindingKind
 from export_pipeline.schedules.cadence_requests import CadenceWindow, request_windows
 from export_pipeline.store import Store, manifest_key, open_store, window_key
 from export_pipeline.store.folder import FolderStore
@@ -54,7 +54,7 @@ def test_files_that_others_put_there_stay(ledger: Ledger, store: FolderStore, tm
     age_all(store)
     for dry_run in (True, False):
         purged, findings = run(ledger, store, dry_run=dry_run)
-        assert {finding.key for finding in findings if finding.what is FindingKind.FOREIGN} == theirs
+        assert {finding.key for finding in findings if finding.kind is FindingKind.FOREIGN} == theirs
         assert (purged.counts[FindingKind.EXPIRED], purged.removed) == (1, 1)
     assert keys(store) == theirs
     assert not store.exists(str(expired.file_key))
@@ -78,7 +78,7 @@ def test_a_copy_of_an_export_is_not_the_export(ledger: Ledger, store: FolderStor
     age_all(store)
     for dry_run in (True, False):
         _, findings = run(ledger, store, dry_run=dry_run)
-        assert {(f.what, f.key) for f in findings} == {
+        assert {(f.kind, f.key) for f in findings} == {
             (FindingKind.OUTDATED, key),
             *((FindingKind.FOREIGN, other) for other in (*copies, edited, resized)),
         }
@@ -113,7 +113,7 @@ def test_two_deployments_share_a_store(
         ledger.delete(deleted.id, lambda key: purge.unpublish_own(ledger, store, key))
         assert keys(store) == before
         _, findings = run(other, store)
-        assert {(f.what, f.key) for f in findings if f.what is not FindingKind.FOREIGN} == {
+        assert {(f.kind, f.key) for f in findings if f.kind is not FindingKind.FOREIGN} == {
             (FindingKind.OUTDATED, window),
             (FindingKind.INCOMPLETE, half_key),
             (FindingKind.STRAY, mine.file_key),
@@ -146,7 +146,7 @@ def test_unfinished_files_of_requests_and_windows_are_removed(
     store.path(orphan).unlink()
     age_all(store)
     _, findings = run(ledger, store)
-    assert {(f.what, f.key) for f in findings} == {
+    assert {(f.kind, f.key) for f in findings} == {
         *((FindingKind.INCOMPLETE, key) for key in halves),
         *((FindingKind.FOREIGN, key) for key in theirs),
         (FindingKind.OUTDATED, manifest_key(orphan)),
@@ -206,7 +206,7 @@ def test_uploads_of_others_in_a_bucket_are_not_aborted(
         assert run(ledger, store, dry_run=True)[0].uploads == 2
         purged, findings = run(ledger, store)
     assert purged.uploads == len(ours)
-    assert {prefix + f.key for f in findings if f.what is FindingKind.FOREIGN} == theirs
+    assert {prefix + f.key for f in findings if f.kind is FindingKind.FOREIGN} == theirs
     left = client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", ())
     assert {upload["Key"] for upload in left} == theirs
 
@@ -233,7 +233,7 @@ def test_a_row_that_names_another_file_does_not_remove_it(
     age_all(store)
     _, findings = run(ledger, store)
     assert keys(store) == theirs
-    assert {f.key for f in findings if f.what is FindingKind.FOREIGN} == theirs - {manifest_key(copied)}
+    assert {f.key for f in findings if f.kind is FindingKind.FOREIGN} == theirs - {manifest_key(copied)}
     for job in ledger.find(status=Status.EXPIRED):
         ledger.delete(job.id, lambda key: purge.unpublish_own(ledger, store, key))
     assert keys(store) == theirs

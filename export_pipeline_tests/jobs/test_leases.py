@@ -28,14 +28,14 @@ def test_a_lease_that_is_renewed_lives_and_one_that_is_not_is_lost(
 ) -> None:
     ledger.hold_lease("silent", "a", "host")
     ledger.hold_lease("lives", "b", "host")
-    assert {lease.is_alive for lease in ledger.judge_leases(["silent", "lives"]).values()} == {True}
+    assert {lease.is_alive for lease in ledger.check_leases(["silent", "lives"]).values()} == {True}
     pass_time(database, _PAST_LEASE)
     ledger.hold_lease("lives", "b", "host")
-    verdicts = ledger.judge_leases(["silent", "lives"])
+    verdicts = ledger.check_leases(["silent", "lives"])
     assert (verdicts["silent"].is_alive, verdicts["silent"].is_lost) == (False, False)  # it has a last call
     pass_time(database, _PAST_CALL)
     ledger.hold_lease("lives", "b", "host")
-    verdicts = ledger.judge_leases(["silent", "lives"])
+    verdicts = ledger.check_leases(["silent", "lives"])
     assert (verdicts["silent"].is_lost, verdicts["lives"].is_alive) == (True, True)
     assert verdicts["silent"].silent >= LEASE + LAST_CALL
     assert verdicts["silent"].host == "host"
@@ -48,12 +48,12 @@ def test_a_lease_that_is_renewed_lives_and_one_that_is_not_is_lost(
 def test_an_outage_of_the_database_costs_nobody_their_work(ledger: Ledger, database: Database) -> None:
     """All leases have expired, and who looks is back first."""
     ledger.hold_lease("run", "a")
-    ledger.judge_leases(["run"])
+    ledger.check_leases(["run"])
     pass_time(database, 3600)
-    assert not ledger.judge_leases(["run"])["run"].is_lost
+    assert not ledger.check_leases(["run"])["run"].is_lost
     ledger.hold_lease("run", "a")
     pass_time(database, _PAST_CALL)
-    assert ledger.judge_leases(["run"])["run"].is_alive
+    assert ledger.check_leases(["run"])["run"].is_alive
 
 
 def test_a_second_process_of_a_run_does_not_get_its_lease(ledger: Ledger, database: Database) -> None:
@@ -68,13 +68,13 @@ def test_a_second_process_of_a_run_does_not_get_its_lease(ledger: Ledger, databa
 
 def test_a_run_that_never_takes_its_lease_is_lost(ledger: Ledger, database: Database) -> None:
     ledger.expect_lease("launched")
-    assert ledger.judge_leases(["launched", "seen"]).keys() == {"launched", "seen"}
-    assert ledger.judge_leases([], others=["unknown"]) == {}
+    assert ledger.check_leases(["launched", "seen"]).keys() == {"launched", "seen"}
+    assert ledger.check_leases([], others=["unknown"]) == {}
     pass_time(database, int(START_TIMEOUT.total_seconds()) + 1)
     ledger.hold_lease("seen", "a")
-    ledger.judge_leases(["launched", "seen"])
+    ledger.check_leases(["launched", "seen"])
     pass_time(database, _PAST_CALL)
-    verdicts = ledger.judge_leases(["launched", "seen"])
+    verdicts = ledger.check_leases(["launched", "seen"])
     assert (verdicts["launched"].is_lost, verdicts["seen"].is_alive) == (True, True)
     ledger.expect_lease("launched")
     assert ledger.leases(["launched"])["launched"].is_lost
@@ -84,10 +84,10 @@ def test_a_run_that_is_doubted_must_answer_at_once(ledger: Ledger, database: Dat
     """As when Dagster says that it has crashed; a process that lives goes on."""
     for run_id in ("dead", "lives"):
         ledger.hold_lease(run_id, "a")
-        assert ledger.judge_leases([run_id], doubted=[run_id])[run_id].is_alive
+        assert ledger.check_leases([run_id], doubted=[run_id])[run_id].is_alive
     ledger.hold_lease("lives", "a")
     pass_time(database, _PAST_CALL)
-    verdicts = ledger.judge_leases(["dead", "lives"], doubted=["dead", "lives"])
+    verdicts = ledger.check_leases(["dead", "lives"], doubted=["dead", "lives"])
     assert (verdicts["dead"].is_lost, verdicts["lives"].is_alive) == (True, True)
 
 
@@ -97,15 +97,15 @@ def test_the_databases_clock_may_be_set(ledger: Ledger, database: Database, hour
     for run_id in ("dead", "lives"):
         ledger.hold_lease(run_id, run_id)
     if hours > 0:
-        ledger.judge_leases(["dead"], doubted=["dead"])  # this call was written by the old clock
+        ledger.check_leases(["dead"], doubted=["dead"])  # this call was written by the old clock
     pass_time(database, hours * 3600)
-    ledger.judge_leases(["dead", "lives"])
+    ledger.check_leases(["dead", "lives"])
     ledger.hold_lease("lives", "lives")
     pass_time(database, _PAST_CALL)
-    ledger.judge_leases(["dead", "lives"])
+    ledger.check_leases(["dead", "lives"])
     ledger.hold_lease("lives", "lives")
     pass_time(database, _PAST_CALL)
-    verdicts = ledger.judge_leases(["dead", "lives"])
+    verdicts = ledger.check_leases(["dead", "lives"])
     assert (verdicts["dead"].is_lost, verdicts["lives"].is_alive) == (True, True)
 
 
@@ -123,10 +123,10 @@ def test_clocks_of_machines_decide_nothing(
         monkeypatch.setattr(name, Wrong, raising=True)
     ledger.hold_lease("run", "a")
     ledger.expect_lease("other")
-    assert ledger.judge_leases(["run", "other"], doubted=["run"])["run"].is_alive
+    assert ledger.check_leases(["run", "other"], doubted=["run"])["run"].is_alive
 
 
-@pytest.mark.parametrize("begin", ["expect_lease", "judge_leases"])
+@pytest.mark.parametrize("begin", ["expect_lease", "check_leases"])
 def test_old_leases_are_removed_when_a_run_begins(ledger: Ledger, database: Database, begin: str) -> None:
     """Each run leaves a lease, even if no run is ever lost."""
     ledger.expect_lease("old")
@@ -135,7 +135,7 @@ def test_old_leases_are_removed_when_a_run_begins(ledger: Ledger, database: Data
     if begin == "expect_lease":
         ledger.expect_lease("new")
     else:
-        ledger.judge_leases(["new"])
+        ledger.check_leases(["new"])
     assert ledger.leases(["old", "new"]).keys() == {"new"}
 
 
@@ -146,7 +146,7 @@ def test_a_renewal_and_a_verdict_at_the_same_moment_agree(ledger: Ledger, databa
         run_id = f"run{number}"
         ledger.hold_lease(run_id, "a")
         pass_time(database, _PAST_LEASE)
-        ledger.judge_leases([run_id])
+        ledger.check_leases([run_id])
         pass_time(database, _PAST_CALL)
         together = threading.Barrier(2)
 
@@ -160,7 +160,7 @@ def test_a_renewal_and_a_verdict_at_the_same_moment_agree(ledger: Ledger, databa
 
         def judge(run_id: str = run_id, together: threading.Barrier = together) -> bool:
             together.wait()
-            return ledger.judge_leases([run_id])[run_id].is_lost
+            return ledger.check_leases([run_id])[run_id].is_lost
 
         with ThreadPoolExecutor(2) as pool:
             renewed, lost = pool.submit(renew), pool.submit(judge)

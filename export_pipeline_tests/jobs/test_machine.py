@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from export_pipeline.jobs import Attempt, EventKind, Job, Ledger, RefusedError, Status
-from export_pipeline.jobs.states import NEXT
+from export_pipeline.jobs.states import TRANSITIONS
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, PAST
 
@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
         status, number, run = self.model[job]
         mine = attempt is None or (attempt.number == number and attempt.run_id in (None, run))
         waiting = status is Status.PENDING and attempt is not None and attempt.number == number
-        legal = to in NEXT[status] and (mine or waiting)
+        legal = to in TRANSITIONS[status] and (mine or waiting)
         # A run may also repeat itself to a job that ended before any run had it.
         again = status is to and (mine or (run is None and attempt is not None and attempt.number == number))
         with self._refused(not (legal or again)):

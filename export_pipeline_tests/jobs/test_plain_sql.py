@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from export_pipeline.jobs import EventKind, Ledger, Status
 from export_pipeline.jobs.database import open_engine
-from export_pipeline.jobs.states import NEXT
+from export_pipeline.jobs.states import TRANSITIONS
 from export_pipeline.schedules.editing import list_schedules
 from export_pipeline_tests.jobs.database import Database
 
@@ -60,7 +60,7 @@ def test_no_job_is_moved_as_none_may_move(database: Database, earlier: Status, l
         update(step)
     if later is not earlier:
         anew = later is Status.PENDING
-        allowed = earlier in _AGAIN if anew else later in NEXT[earlier]
+        allowed = earlier in _AGAIN if anew else later in TRANSITIONS[earlier]
         more = {Status.PENDING: ", attempt = 2, run_id = NULL", Status.PROCESSING: ", run_id = 'r'",
                 Status.COMPLETED: f", {_DONE}"}.get(later, "")  # fmt: skip
         if more:

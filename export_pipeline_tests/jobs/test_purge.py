@@ -8,7 +8,8 @@ import pytest
 
 from export_pipeline.jobs import EventKind, File, Job, Ledger, Status
 from export_pipeline.jobs import purge as purging
-from export_pipeline.jobs.purge import FileFinding, FindingKind, Purged, purge
+from export_pipeline.jobs.file_findings import FileFinding, FindingKind
+from export_pipeline.jobs.purge import Purged, purge
 from export_pipeline.store import (
     Store,
     StoredFile,
@@ -92,7 +93,7 @@ def age(store: FolderStore, key: str, days: float) -> None:
 
 def run(ledger: Ledger, store: Store, **options: object) -> tuple[Purged, list[FileFinding]]:
     findings: list[FileFinding] = []
-    return purge(ledger, store, retention=WEEK, tell=findings.append, **options), findings  # type: ignore[arg-type]
+    return purge(ledger, store, retention=WEEK, report=findings.append, **options), findings  # type: ignore[arg-type]
 
 
 def keys(store: Store) -> set[str]:
@@ -109,7 +110,7 @@ def test_the_file_of_a_failed_job_under_legal_hold_stays(
         put(store, tmp_path, f"exports/a/{job.id}.csv", DUE, deployment=deployment)
         age(store, f"exports/a/{job.id}.csv", days=2)
     _, findings = run(ledger, store)
-    assert [(finding.what, finding.key) for finding in findings] == [
+    assert [(finding.kind, finding.key) for finding in findings] == [
         (FindingKind.OUTDATED, f"exports/a/{failed.id}.csv")
     ]
     assert store.exists(f"exports/a/{held.id}.csv")
@@ -136,7 +137,7 @@ def test_a_purge_removes_expired_files_and_nothing_else(
     assert {finding.key for finding in would} == {due.file_key, old_window}
 
     purged, findings = run(ledger, store, who="ann")
-    assert [(finding.what, finding.key) for finding in findings] == [
+    assert [(finding.kind, finding.key) for finding in findings] == [
         (FindingKind.EXPIRED, due.file_key),
         (FindingKind.OUTDATED, old_window),
     ]
@@ -173,7 +174,7 @@ def test_a_purge_finds_what_does_not_fit_together(ledger: Ledger, store: FolderS
         age(store, str(job.file_key), days)
 
     purged, findings = run(ledger, store)
-    assert {(finding.what, finding.key) for finding in findings} == {
+    assert {(finding.kind, finding.key) for finding in findings} == {
         (FindingKind.LOST, lost.file_key),
         (FindingKind.STRAY, deleted.file_key),
         (FindingKind.STRAY, half.file_key),
@@ -183,7 +184,7 @@ def test_a_purge_finds_what_does_not_fit_together(ledger: Ledger, store: FolderS
     assert purged.counts[FindingKind.LOST] == 1
     assert not store.exists(str(old_half.file_key))
     assert store.exists(str(deleted.file_key))
-    assert next(finding for finding in findings if finding.what is FindingKind.LOST).job_id == lost.id
+    assert next(finding for finding in findings if finding.kind is FindingKind.LOST).job_id == lost.id
 
 
 def test_a_file_that_another_job_needs_stays(ledger: Ledger, store: FolderStore, tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_a_window_that_is_made_again_while_it_is_removed_stays(ledger: Ledger, t
 def test_a_file_that_cannot_be_removed_does_not_keep_the_rest(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "_PAGE", 2)
+    monkeypatch.setattr(purging, "PAGE", 2)
     store = Failing(tmp_path / "store")
     bad = [complete(ledger, store, tmp_path, DUE - timedelta(days=1), "bad") for _ in range(3)]
     good = [complete(ledger, store, tmp_path, DUE, "good") for _ in range(3)]
@@ -257,7 +258,7 @@ def test_a_file_that_cannot_be_removed_does_not_keep_the_rest(
         True,
     )
     assert all(
-        "Cannot delete" in str(finding.problem) for finding in findings if finding.what is FindingKind.FAILED
+        "Cannot delete" in str(finding.problem) for finding in findings if finding.kind is FindingKind.FAILED
     )
     assert {ledger.get(job.id).status for job in bad} == {Status.COMPLETED}
     assert {ledger.get(job.id).status for job in good} == {Status.EXPIRED}
@@ -328,7 +329,7 @@ def test_a_purge_removes_expired_files_from_s3(
         lost = complete(ledger, store, tmp_path, LATER)
         store.delete(str(lost.file_key))
         purged, findings = run(ledger, store)
-        assert {(f.what, f.key) for f in findings} == {
+        assert {(f.kind, f.key) for f in findings} == {
             (FindingKind.EXPIRED, due.file_key),
             (FindingKind.LOST, lost.file_key),
         }

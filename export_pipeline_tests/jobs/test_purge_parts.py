@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from export_pipeline.jobs import File, Job, Ledger, RefusedError, Status
+from export_pipeline.jobs.file_findings import FindingKind
 from export_pipeline.jobs.known_files import KnownFiles
-from export_pipeline.jobs.purge import FindingKind, purge, unpublish_own
+from export_pipeline.jobs.purge import purge, unpublish_own
 from export_pipeline.store import manifest_key
 from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.manifest import Manifest
@@ -65,7 +66,7 @@ def age(store: FolderStore, days: float) -> None:
 
 def findings(ledger: Ledger, store: FolderStore) -> list[tuple[FindingKind, str]]:
     seen: list[tuple[FindingKind, str]] = []
-    purge(ledger, store, retention=timedelta(days=7), tell=lambda one: seen.append((one.what, one.key)))
+    purge(ledger, store, retention=timedelta(days=7), report=lambda one: seen.append((one.kind, one.key)))
     return seen
 
 

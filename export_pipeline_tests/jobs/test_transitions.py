@@ -16,7 +16,7 @@ from export_pipeline.jobs import (
     SupersededError,
     UnknownJobError,
 )
-from export_pipeline.jobs.states import NEXT
+from export_pipeline.jobs.states import TRANSITIONS
 from export_pipeline_tests.jobs.database import Database
 from export_pipeline_tests.jobs.lives import FILE, PAST, job_in, run_of
 
@@ -43,7 +43,7 @@ def kinds(ledger: Ledger, job: Job) -> list[EventKind]:
 
 
 def test_the_moves_are_those_that_were_agreed() -> None:
-    assert {(a, b) for a, later in NEXT.items() for b in later} == {
+    assert {(a, b) for a, later in TRANSITIONS.items() for b in later} == {
         ("pending", "processing"),
         ("pending", "failed"),
         ("pending", "canceled"),
@@ -63,7 +63,7 @@ def test_every_move_from_every_state(ledger: Ledger, to: Status) -> None:
     for start in Status:
         job = job_in(ledger, start)
         before = kinds(ledger, job)
-        if to in NEXT[start]:
+        if to in TRANSITIONS[start]:
             assert MOVES[to](ledger, job).status == to
             assert len(kinds(ledger, job)) == len(before) + 1
         elif to == start and to is not Status.PENDING:

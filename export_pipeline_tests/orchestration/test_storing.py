@@ -21,8 +21,9 @@ from export_pipeline.formats.csv import readback as csv_reader
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.jobs import Attempt, File, Job, Ledger, LedgerUnavailableError, Status, migrate
 from export_pipeline.jobs.database import open_engine
+from export_pipeline.jobs.file_findings import FileFinding, FindingKind
 from export_pipeline.jobs.link_tokens import open_link
-from export_pipeline.jobs.purge import FileFinding, FindingKind, purge
+from export_pipeline.jobs.purge import purge
 from export_pipeline.orchestration import progress_log, store_io_manager
 from export_pipeline.orchestration.file_metadata import download_link
 from export_pipeline.orchestration.runs import errors
@@ -298,7 +299,7 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
     hours_ago = time.time() - 7200
     os.utime(deployment.folder / "store" / key, (hours_ago, hours_ago))
     findings: list[FileFinding] = []
-    purge(ledger, deployment.store, retention=timedelta(days=7), tell=findings.append)
+    purge(ledger, deployment.store, retention=timedelta(days=7), report=findings.append)
     assert [(finding.what, finding.key) for finding in findings] == [(FindingKind.STRAY, key)]
 
     assert work(deployment, ledger.retry(job.id)).success

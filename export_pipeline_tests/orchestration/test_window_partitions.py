@@ -18,7 +18,7 @@ from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration import backfill_job
 from export_pipeline.orchestration.partitions import SCOPE_NAME_TAG, SCOPE_TAG, WINDOW_TAG
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.orchestration.window_requests import window_requests_job
 from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline_tests.commands import Command
@@ -169,7 +169,7 @@ def test_what_is_removed_of_one_scope_stays_of_the_others(windows: Deployment, l
     key = str(files(runs[gone])["csv"]["key"])
     windows.store.delete(key)
     KnownFiles.sharing(ledger).note_removal(key, None)
-    assert forget_removed(ledger, windows.store, windows.instance) == 1
+    assert erase_removed_files(ledger, windows.store, windows.instance) == 1
     of_day = dg.AssetRecordsFilter(CSV, asset_partitions=[DAY])
     shown = {
         record.run_id: "preview" in record.asset_materialization.metadata  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.purge import purge
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.orchestration.sensors.run_retention import remove_old_runs
 from export_pipeline_tests.system.deployment import System
 
@@ -59,7 +59,7 @@ def retain_nothing(system: System) -> None:
     system.run("UPDATE export_jobs SET expires_at = now() - interval '1 day' WHERE status = 'completed'")
     with Ledger(system.url) as ledger, dg.DagsterInstance.get() as instance:
         purge(ledger, system.store(), retention=timedelta(0), events_kept=timedelta(0))
-        forget_removed(ledger, system.store(), instance)
+        erase_removed_files(ledger, system.store(), instance)
         clean_staging(instance, Path(os.environ["EXPORT_STAGING_URL"]))  # before the runs that it asks about
         remove_old_runs(instance, {}, timedelta(0), seconds=3600)
 

@@ -108,7 +108,7 @@ def runs_of_partition(
         return [run_id for (run_id,) in connection.execute(select.distinct())]
 
 
-def forget_content(
+def erase_content(
     instance: dg.DagsterInstance,
     run_id: str,
     has_run: bool,
@@ -160,7 +160,7 @@ def _strip_rows(
                     connection.execute(update.values({column.name: stripped}))
 
 
-def forget_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:
+def erase_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:
     """Remove metadata of the materialization of a file that was reported without a run.
 
     Args:

@@ -63,7 +63,7 @@ def is_of_active_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> b
     return backfill is not None and not backfill.status.name.startswith(("COMPLETED", "FAILED", "CANCELED"))
 
 
-def forget_config(instance: dg.DagsterInstance, run_id: str) -> None:
+def erase_config(instance: dg.DagsterInstance, run_id: str) -> None:
     """Remove the config of a run from Dagster's database; it may name filters and a title."""
     storage, runs = instance.run_storage, RunsTable
     if not isinstance(storage, SqlRunStorage):

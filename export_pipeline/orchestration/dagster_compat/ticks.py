@@ -28,7 +28,7 @@ def sensor_timeout_seconds() -> float:
     return float(default_sensor_grpc_timeout())
 
 
-def look_for_due_sensors(seconds: float) -> None:
+def set_sensor_interval(seconds: float) -> None:
     """Set how often the daemon of this process looks for due sensors; Dagster's five seconds are fixed.
 
     A tick of `requests_sensor` ends with the requests it takes. Those that come next wait for the next look.

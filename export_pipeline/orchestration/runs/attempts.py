@@ -49,8 +49,8 @@ def job_tags(jobs: Iterable[Job], aliases: Mapping[str, str] = MappingProxyType(
     return tags
 
 
-def asks_for(tags: Mapping[str, str], asked: str, format: str) -> bool:
-    """Return whether jobs of a run with these tags that asked for this name wait for this format."""
+def awaits_format(tags: Mapping[str, str], asked: str, format: str) -> bool:
+    """Return whether a job that asked for a format by this name, perhaps an alias, waits for this format."""
     return tags.get(f"{FORMAT_TAG}.{asked}", asked) == format
 
 
@@ -67,7 +67,7 @@ def attempts_of(tags: Mapping[str, str], run_id: str | None, format: str | None 
     for tag, number in sorted(tags.items()):
         if tag.startswith(f"{JOB_TAG}."):
             of, _, job_id = tag.removeprefix(f"{JOB_TAG}.").partition(".")
-            if format is None or asks_for(tags, of, format):
+            if format is None or awaits_format(tags, of, format):
                 attempts.append(Attempt(job_id, int(number), run_id))
     return attempts
 
@@ -116,7 +116,7 @@ def complete_jobs(
     refused: RefusedError | None = None
     done = 0
     for job in ledger().of_run(run.run_id):
-        if not asks_for(run.tags, job.format, format):
+        if not awaits_format(run.tags, job.format, format):
             continue
         try:
             ledger().completed(job.current, file, expires_at)

@@ -31,7 +31,7 @@ from export_pipeline.datasets.export_file import (
     published_file,
     summarize_file,
 )
-from export_pipeline.datasets.requests import check_target, config_of, within_limit
+from export_pipeline.datasets.requests import check_target, config_of, within_time_limit
 from export_pipeline.datasets.scopes import Scopes
 from export_pipeline.datasets.small_export import MAX_ROWS, STATEMENT_SECONDS, read_small, render_small
 from export_pipeline.formats.registry import FORMATS
@@ -239,7 +239,7 @@ class _ExtraExports:
         if any(other.status is Status.PROCESSING for other in ledger.identical_in_flight(job)):
             raise OwnRunError("Another run works at the same request; it joins that one.")
         self._scopes.read(job)
-        config = within_limit(partial(self._checked_config, job))
+        config = within_time_limit(partial(self._checked_config, job))
         if "window" in config or any((config.get("parts") or {}).values()):
             raise OwnRunError("It has a window or parts.")
         if dataset.reuse_within is not None and ledger.reuse(job, dataset.reuse_within) is not None:

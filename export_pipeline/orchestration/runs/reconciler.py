@@ -29,7 +29,7 @@ from export_pipeline.orchestration.dagster_compat.runs import (
 )
 from export_pipeline.orchestration.dagster_compat.steps import step_failures
 from export_pipeline.orchestration.partitions import ON_DEMAND
-from export_pipeline.orchestration.runs.attempts import asks_for, attempts_of, job_tags
+from export_pipeline.orchestration.runs.attempts import attempts_of, awaits_format, job_tags
 from export_pipeline.orchestration.runs.warm_server import LOCATION
 
 MAX_ATTEMPTS = 3
@@ -61,7 +61,7 @@ def reconcile(ledger: Ledger, instance: dg.DagsterInstance, until: float = math.
     ended = {run_id for run_id in working if run_id in runs and runs[run_id].is_finished}
     # Runs that claim requests themselves may be of another instance.
     claimers = {job.claimed_by for job in jobs if job.claimed_by and job.status is Status.PENDING}
-    leases = ledger.judge_leases(working | begun, others=runs.keys() | claimers, doubted=ended)
+    leases = ledger.check_leases(working | begun, others=runs.keys() | claimers, doubted=ended)
     for run in under_way:
         if time.monotonic() >= until:
             return 0
@@ -291,7 +291,7 @@ def _is_asked_for(
     if len(asset) != 3 or "key" not in value:
         return False  # an asset of somebody else's in the same run
     dataset, cadence, format = asset
-    if dataset != job.dataset or not asks_for(run.tags, job.format, format):
+    if dataset != job.dataset or not awaits_format(run.tags, job.format, format):
         return False
     export_id = value["key"].rpartition("/")[2].partition(".")[0]
     return value.get("scope") == job.scope and (cadence != ON_DEMAND or export_id in served)

@@ -131,7 +131,7 @@ def _name_of_read(request: Request, job: Job) -> str | None:
         return None
     options = request.options.model_dump(mode="json", by_alias=True)
     window = request.window and [request.window.start.isoformat(), request.window.end.isoformat()]
-    facts = [request.dataset, hash_spec(request.spec), options, window, job.rows_asked]
+    facts = [request.dataset, hash_spec(request.spec), options, window, job.shared_read_key]
     return str(uuid.uuid5(_NAMESPACE, json.dumps(facts, sort_keys=True)))
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from export_pipeline.jobs import Ledger, RefusedError
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.runs.attempts import asks_for, attempts_of, deleted_error
+from export_pipeline.orchestration.runs.attempts import attempts_of, awaits_format, deleted_error
 from export_pipeline.orchestration.runs.heartbeat import ensure_lease
 
 _WITHDRAWN = (Status.CANCELED, Status.EXPIRED)
@@ -41,7 +41,7 @@ def ensure_still_requested(ledger: Callable[[], Ledger], run: dg.DagsterRun, for
         )
     if reason is None:
         return
-    joined = (job for job in ledger().of_run(run.run_id) if asks_for(run.tags, job.format, format))
+    joined = (job for job in ledger().of_run(run.run_id) if awaits_format(run.tags, job.format, format))
     if any(job.status not in _WITHDRAWN for job in joined):
         return
     raise reason

@@ -7,10 +7,7 @@ import dagster as dg
 from export_pipeline.delivery.queue import LEASE
 from export_pipeline.jobs.commands import Commands
 from export_pipeline.jobs.store_claim import delete_own
-from export_pipeline.orchestration.sensors.maintenance import GOES_ON, MAX_PER_TICK, maintenance_sensor
-from export_pipeline.orchestration.sensors.tick_deadline import LongWork
-
-_commands = LongWork(LEASE.total_seconds())
+from export_pipeline.orchestration.sensors.maintenance import MAX_PER_TICK, maintenance_sensor
 
 
 def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
@@ -19,11 +16,8 @@ def _run_commands(context: dg.SensorEvaluationContext, until: float) -> str:
     def remove(key: str) -> None:
         delete_own(ledger, store.open(), key)
 
-    def run() -> str:
-        answered = Commands.sharing(ledger).run_pending(remove, MAX_PER_TICK, until)
-        return f"{answered} commands are answered." if answered else "There is no command."
-
-    return _commands.run(run, until) or GOES_ON
+    answered = Commands.sharing(ledger).run_pending(remove, MAX_PER_TICK, until)
+    return f"{answered} commands are answered." if answered else "There is no command."
 
 
 commands_sensor = maintenance_sensor(
@@ -31,4 +25,5 @@ commands_sensor = maintenance_sensor(
     5,
     "Cancels, retries and deletes the exports that rows of export_commands name.",
     _run_commands,
+    abandoned_after=LEASE.total_seconds(),
 )

@@ -21,11 +21,11 @@ from export_pipeline.jobs.inline import is_inline_run
 from export_pipeline.jobs.known_files import KnownFiles, Removal
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.dagster_compat.event_log import (
-    forget_content,
-    forget_runless_content,
+    erase_content,
+    erase_runless_content,
     runs_of_partition,
 )
-from export_pipeline.orchestration.dagster_compat.runs import forget_config
+from export_pipeline.orchestration.dagster_compat.runs import erase_config
 from export_pipeline.orchestration.partitions import SCOPE_TAG, scope_tag
 from export_pipeline.redaction import hide_in_error
 from export_pipeline.store import Store, StoreError
@@ -43,7 +43,7 @@ KEPT = frozenset(
 """Names of metadata that reveal nothing about the content of a file."""
 
 
-def forget_removed(
+def erase_removed_files(
     ledger: Ledger, store: Store, instance: dg.DagsterInstance, until: float = float("inf")
 ) -> int:
     """Remove the content of all removed files from Dagster's database. Return the number of files.
@@ -85,7 +85,7 @@ def _forget(removal: Removal, ledger: Ledger, store: Store, instance: dg.Dagster
     except UnknownFormatError:
         return True  # not an export file
     if is_inline_run(removal.run_id):
-        forget_runless_content(instance, removal.file_key, KEPT)
+        erase_runless_content(instance, removal.file_key, KEPT)
         return True
     run_ids = [removal.run_id] if removal.run_id else []
     if not is_whole(store, removal.file_key):
@@ -94,13 +94,13 @@ def _forget(removal: Removal, ledger: Ledger, store: Store, instance: dg.Dagster
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             return False
-        forget_content(instance, run_id, run is not None, step, removal.file_key, KEPT)
+        erase_content(instance, run_id, run is not None, step, removal.file_key, KEPT)
         jobs = ledger.of_run(run_id)
         if any(job.is_extra and job.file_key == removal.file_key for job in jobs):
-            forget_runless_content(instance, removal.file_key, KEPT)  # if the run could not tell of it
+            erase_runless_content(instance, removal.file_key, KEPT)  # if the run could not tell of it
         is_needed = any(job.deleted_at is None and job.status is not Status.EXPIRED for job in jobs)
         if run is not None and not is_needed:
-            forget_config(instance, run_id)
+            erase_config(instance, run_id)
     return True
 
 

@@ -6,28 +6,24 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from export_pipeline.intake.sqs import VISIBILITY_SECONDS, take_in
+from export_pipeline.intake.sqs import VISIBILITY_SECONDS, receive_requests
 from export_pipeline.orchestration.cadences import Schedulable
-from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
-from export_pipeline.orchestration.sensors.tick_deadline import LongWork
+from export_pipeline.orchestration.sensors.maintenance import maintenance_sensor
 from export_pipeline.settings import load_settings
-
-_receipts = LongWork(VISIBILITY_SECONDS)
 
 
 def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     """Build the sensor that takes requests from the queue of EXPORT_QUEUE_URL."""
 
-    def take(context: dg.SensorEvaluationContext, until: float) -> str:
-        ledger = context.resources.ledger.open()
-
-        def receive() -> str:
-            counts = take_in(ledger, datasets, load_settings(), until)
-            parts = [f"{count} {result}" for result, count in sorted(counts.items())]
-            return f"Messages: {', '.join(parts)}." if parts else "The queue is empty."
-
-        return _receipts.run(receive, until) or GOES_ON
+    def receive(context: dg.SensorEvaluationContext, until: float) -> str:
+        counts = receive_requests(context.resources.ledger.open(), datasets, load_settings(), until)
+        parts = [f"{count} {result}" for result, count in sorted(counts.items())]
+        return f"Messages: {', '.join(parts)}." if parts else "The queue is empty."
 
     return maintenance_sensor(
-        "intake_sensor", 5, "Takes the requests of the queue of EXPORT_QUEUE_URL.", take
+        "intake_sensor",
+        5,
+        "Takes the requests of the queue of EXPORT_QUEUE_URL.",
+        receive,
+        abandoned_after=VISIBILITY_SECONDS,
     )

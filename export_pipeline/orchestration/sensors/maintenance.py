@@ -11,24 +11,32 @@ from export_pipeline.delivery.webhooks.endpoints import WebhookKeyError
 from export_pipeline.intake.sqs import QueueError
 from export_pipeline.jobs import LedgerError
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
-from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
+from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
 from export_pipeline.redaction import redacted_errors
 from export_pipeline.store import StoreError
 
 MAX_PER_TICK = 100
 """Number of items that a tick begins at most."""
 
-GOES_ON = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
+STILL_RUNNING = "Not done yet, as something takes long: it goes on, and the next tick waits for it."
 
 
 def maintenance_sensor(
-    name: str, seconds: int, description: str, run: Callable[[dg.SensorEvaluationContext, float], str]
+    name: str,
+    seconds: int,
+    description: str,
+    run: Callable[[dg.SensorEvaluationContext, float], str],
+    *,
+    abandoned_after: float | None = None,
 ) -> dg.SensorDefinition:
     """Build a sensor that does its work in the tick and reports it. It starts no run and retries what failed.
 
     Args:
         run: The work, called with its deadline on the clock of `time.monotonic`. The next tick does the rest.
+        abandoned_after: Lets the work outlast a tick, as an item may be slow: see `LongWork`. Such work takes
+            what it needs from the context before its first item.
     """
+    long_work = None if abandoned_after is None else LongWork(abandoned_after)
 
     @dg.sensor(
         name=name,
@@ -42,7 +50,10 @@ def maintenance_sensor(
         if is_preview(context):
             return dg.SkipReason(NOT_PREVIEWED)
         try:
-            return dg.SkipReason(run(context, tick_deadline()))
+            until = tick_deadline()
+            if long_work is None:
+                return dg.SkipReason(run(context, until))
+            return dg.SkipReason(long_work.run(lambda: run(context, until), until) or STILL_RUNNING)
         except (LedgerError, StoreError, MailSettingsError, QueueError, WebhookKeyError) as error:
             return dg.SkipReason(str(error))
 

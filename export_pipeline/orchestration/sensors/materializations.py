@@ -21,8 +21,7 @@ from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.materializations import Materializations, Unreported
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
 from export_pipeline.orchestration.partitions import add_scope
-from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
-from export_pipeline.orchestration.sensors.tick_deadline import LongWork
+from export_pipeline.orchestration.sensors.maintenance import maintenance_sensor
 from export_pipeline.settings import load_settings
 
 _logger = logging.getLogger(__name__)
@@ -104,18 +103,11 @@ def _is_known(instance: dg.DagsterInstance, job: Job) -> bool:
     return any(one and "key" in one.metadata and one.metadata["key"].value == job.file_key for one in made)
 
 
-_reports = LongWork(LEASE.total_seconds())
-
-
 def _report_materializations(context: dg.SensorEvaluationContext, until: float) -> str:
     resource, instance = context.resources.ledger, context.instance
-
-    def report() -> str:
-        url = load_settings().api_url
-        reported = report_materializations(resource.open(), resource.url, url, instance, until)
-        return f"{reported} files are reported." if reported else "There is no new file."
-
-    return _reports.run(report, until) or GOES_ON
+    url = load_settings().api_url
+    reported = report_materializations(resource.open(), resource.url, url, instance, until)
+    return f"{reported} files are reported." if reported else "There is no new file."
 
 
 materializations_sensor = maintenance_sensor(
@@ -123,4 +115,5 @@ materializations_sensor = maintenance_sensor(
     10,
     "Reports the files of which no run has told: the HTTP service has made them at once, or the run died.",
     _report_materializations,
+    abandoned_after=LEASE.total_seconds(),
 )

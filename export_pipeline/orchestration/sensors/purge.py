@@ -11,29 +11,23 @@ from export_pipeline.jobs.purge import purge
 from export_pipeline.jobs.store_claim import StoreClaim
 from export_pipeline.orchestration.dagster_compat.ticks import NOT_PREVIEWED, is_preview
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
-from export_pipeline.orchestration.sensors.erasure import forget_removed
-from export_pipeline.orchestration.sensors.maintenance import GOES_ON, maintenance_sensor
-from export_pipeline.orchestration.sensors.tick_deadline import LongWork, tick_deadline
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
+from export_pipeline.orchestration.sensors.maintenance import maintenance_sensor
+from export_pipeline.orchestration.sensors.tick_deadline import tick_deadline
 from export_pipeline.orchestration.staging_io_manager import StagingIOManager
 from export_pipeline.redaction import redacted_errors
-
-_removals = LongWork(LEASE.total_seconds())
 
 
 def _purge(context: dg.SensorEvaluationContext, until: float) -> str:
     ledger, store = context.resources.ledger.open(), context.resources.store.open()
     kept = timedelta(days=context.resources.ledger.retention_days)
     instance = context.instance
-
-    def remove() -> str:
-        StoreClaim.sharing(ledger).claim(store)
-        # Only the files of expired jobs; `export-pipeline purge` scans the whole store.
-        purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
-        forget_removed(ledger, store, instance, until)
-        more = "" if purged.ended else " The next tick goes on."
-        return f"{purged.removed} files were due and are removed.{more}"
-
-    return _removals.run(remove, until) or GOES_ON
+    StoreClaim.sharing(ledger).claim(store)
+    # Only the files of expired jobs; `export-pipeline purge` scans the whole store.
+    purged = purge(ledger, store, retention=kept, scan=False, who="purge_sensor", until=until)
+    erase_removed_files(ledger, store, instance, until)
+    more = "" if purged.ended else " The next tick goes on."
+    return f"{purged.removed} files were due and are removed.{more}"
 
 
 purge_sensor = maintenance_sensor(
@@ -41,6 +35,7 @@ purge_sensor = maintenance_sensor(
     600,
     "Removes files that have expired, and marks their jobs as expired.",
     _purge,
+    abandoned_after=LEASE.total_seconds(),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.core.messages import one_line
-from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_limit
+from export_pipeline.datasets.requests import RequestError, check_target, config_of, within_time_limit
 from export_pipeline.datasets.scopes import Scopes
 from export_pipeline.jobs import Attempt, Job, Ledger, LedgerError, RefusedError
 from export_pipeline.jobs.errors import ErrorCode
@@ -68,7 +68,7 @@ def requests_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
         begun, deadline = time.monotonic(), tick_deadline()
         try:
             ledger = resource.open()
-            ledger.claims_by(loaded_version())
+            ledger.record_code_version(loaded_version())
             reconcile(ledger, context.instance, until=begun + (deadline - begun) / 4)
             jobs = _next_jobs(ledger, resource.max_in_flight)
         except LedgerError as error:
@@ -192,7 +192,7 @@ def _run_request(
     for job in same:
         try:
             scopes.read(job)
-            run = within_limit(partial(_checked_run, instance, datasets, scopes, job, window))
+            run = within_time_limit(partial(_checked_run, instance, datasets, scopes, job, window))
             met.append(job)
         except RequestError as error:
             _refuse(ledger, [job], error.code, str(error))

@@ -16,7 +16,7 @@ from export_pipeline.redaction import redacted_errors
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError
 
-_TOLD = 10
+_MAX_WARNINGS = 10
 _MAX_REQUESTED = 500
 """Maximum number of partitions of one kind that a tick lets the daemon add or delete, one after another."""
 _Change = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
@@ -46,9 +46,9 @@ def scopes_sensor(
         except SourceUnavailableError:
             raise
         except SourceError as error:
-            return dg.SkipReason(f"{sentence(str(error))} {how_to_fit(dataset)}")
+            return dg.SkipReason(f"{sentence(str(error))} {misfit_advice(dataset)}")
         changes, problems = scope_changes(context.instance, dataset, there, labels_scopes)
-        for scope, problem in list(problems.items())[:_TOLD]:
+        for scope, problem in list(problems.items())[:_MAX_WARNINGS]:
             context.log.warning(f"No export of scope {one_line(scope[:100])!r} can be made: it {problem}.")
         if not changes:
             return dg.SkipReason(f"All {len(there)} scopes are known.")
@@ -95,7 +95,7 @@ def _end_deleted(dataset: str, there: Collection[str]) -> None:
         end_deleted_scopes(engine, dataset, there, f"{dataset}_scopes_sensor")
 
 
-def how_to_fit(dataset: str) -> str:
+def misfit_advice(dataset: str) -> str:
     """Return advice for a dataset that was declared for another source."""
     return (
         f"Correct its defs.yaml; if it is not meant for this source, delete export_pipeline/defs/{dataset}."

@@ -25,7 +25,7 @@ _TWICE = "This UID occurs twice; UIDs are unique in the whole file."
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RuleViolation:
     """A rule that a file breaks.
 
     Attributes:
@@ -56,7 +56,7 @@ class Inspection:
     measurements: int = 0
     quantity: float = 0.0
     quantities: dict[int, Quantity] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RuleViolation] = field(default_factory=list)
 
 
 class DoctypeError(Exception):
@@ -97,7 +97,7 @@ class Reader:
     def problem(self, rule: str, where: str, message: str) -> None:
         """Record a problem; those after the first MAX_PROBLEMS are dropped."""
         if len(self._inspection.problems) < MAX_PROBLEMS:
-            self._inspection.problems.append(Problem(rule, where, message))
+            self._inspection.problems.append(RuleViolation(rule, where, message))
 
     def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         """Report an XML declaration, which the format does not have."""

@@ -13,9 +13,9 @@ from xml.parsers import expat
 from export_pipeline.formats.base import FileFacts
 from export_pipeline.takeoff.ost import fast_readback
 from export_pipeline.takeoff.ost.quantities import Quantity
-from export_pipeline.takeoff.ost.readback import DoctypeError, Inspection, Problem, Reader
+from export_pipeline.takeoff.ost.readback import DoctypeError, Inspection, Reader, RuleViolation
 
-__all__ = ["Inspection", "Problem", "Quantity", "check", "inspect", "quantities", "read_back"]
+__all__ = ["Inspection", "Quantity", "RuleViolation", "check", "inspect", "quantities", "read_back"]
 
 _CHUNK = 1 << 18
 
@@ -27,7 +27,7 @@ def read_back(path: Path) -> FileFacts:
     return FileFacts(inspection.measurements, {"quantity": inspection.quantity}, problems)
 
 
-def check(path: Path) -> list[Problem]:
+def check(path: Path) -> list[RuleViolation]:
     """Return the import rules that the file breaks; empty for a sound file. Raises OSError only."""
     return inspect(path).problems
 

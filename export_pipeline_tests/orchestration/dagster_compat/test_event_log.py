@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from export_pipeline.orchestration.dagster_compat.event_log import (
-    forget_content,
-    forget_runless_content,
+    erase_content,
+    erase_runless_content,
     remove_check_results,
     remove_run_files,
     remove_runless_materializations,
@@ -25,7 +25,7 @@ def test_else_removed_runs_and_files_would_leave_their_content(tmp_path: Path) -
         assert runs_of_partition(stored, dg.AssetKey("drawing"), ["a", "b"]) == [run_id]
         assert runs_of_partition(stored, dg.AssetKey("drawing"), ["b"]) == []
         assert runs_of_partition(stored, dg.AssetKey("drawing"), ["a"], run_ids=["another"]) == []
-        forget_content(stored, run_id, True, "drawing", "drawing.pdf", {"bytes"})
+        erase_content(stored, run_id, True, "drawing", "drawing.pdf", {"bytes"})
         (made,) = materializations(stored, run_id)
         assert made.metadata.keys() == {"bytes"}
         (record,) = stored.fetch_materializations(dg.AssetKey("drawing"), limit=1).records
@@ -45,7 +45,7 @@ def test_else_files_reported_without_a_run_would_leave_their_content_for_ever(tm
         for name in ("first.pdf", "second.pdf"):
             metadata = {"key": name, "bytes": 7, "title": f"Title of {name}"}
             stored.report_runless_asset_event(dg.AssetMaterialization(drawing_key, metadata=metadata))
-        forget_runless_content(stored, "first.pdf", {"bytes"})
+        erase_runless_content(stored, "first.pdf", {"bytes"})
         records = stored.fetch_materializations(drawing_key, limit=9, ascending=True).records
         made = [record.asset_materialization for record in records]
         assert [sorted(one.metadata) for one in made if one] == [["bytes"], ["bytes", "key", "title"]]

@@ -8,7 +8,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from export_pipeline.orchestration.dagster_compat.runs import (
     add_run_tags,
     automatic_retry,
-    forget_config,
+    erase_config,
     is_canceling,
     is_of_active_backfill,
     log_entries,
@@ -91,7 +91,7 @@ def test_else_filters_of_removed_files_would_stay_in_dagster() -> None:
     with dg.instance_for_test() as instance:
         config = {"ops": {"draw": {"config": {"title": "Miller"}}}}
         run, other = (instance.create_run_for_job(JOB, run_config=config) for _ in range(2))
-        forget_config(instance, run.run_id)
+        erase_config(instance, run.run_id)
         assert "Miller" not in str(run_of(instance, run.run_id).run_config)
         assert run_of(instance, run.run_id).run_config
         assert run_of(instance, other.run_id).run_config == config

@@ -12,8 +12,8 @@ from dagster._daemon import sensor as sensor_daemon
 
 from export_pipeline.orchestration.dagster_compat.ticks import (
     is_preview,
-    look_for_due_sensors,
     sensor_timeout_seconds,
+    set_sensor_interval,
 )
 from export_pipeline.orchestration.instance import prepare_home
 
@@ -53,7 +53,7 @@ def test_else_a_request_would_wait_five_seconds_for_a_look(
         return waits[-1]
 
     assert wait_once() == pytest.approx(5, abs=0.5)
-    look_for_due_sensors(2)
+    set_sensor_interval(2)
     assert wait_once() == pytest.approx(2, abs=0.5)
     prepare_home()
     with dg.DagsterInstance.get():

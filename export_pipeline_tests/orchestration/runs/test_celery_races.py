@@ -246,7 +246,7 @@ def test_dead_runs_are_ended_before_launchers_are_asked(
     ledger.hold_lease(dead.run_id, "a process that died")
     for _ in range(2):
         pass_time(deployment.source.url, timedelta(minutes=2))
-        ledger.judge_leases([dead.run_id])
+        ledger.check_leases([dead.run_id])
     assert ledger.leases([dead.run_id])[dead.run_id].is_lost
     seen: list[Any] = []
 

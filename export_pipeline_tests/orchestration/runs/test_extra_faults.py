@@ -20,7 +20,7 @@ from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.delivery.mail_server import MailServer
@@ -174,13 +174,13 @@ def test_dagster_is_told_later_of_a_file_that_the_run_could_not_tell(
     monkeypatch.undo()
     assert run.success is (fault is ZeroDivisionError)
     assert (ledger.get(id).status, report(books, ledger), known_json(books)) == (Status.COMPLETED, 0, [])
-    monkeypatch.setattr(outbox, "RUN_TELLS", timedelta(0))
+    monkeypatch.setattr(outbox, "REPORT_DELAY", timedelta(0))
     assert (report(books, ledger), report(books, ledger)) == (1, 0)
     (one,) = known_json(books)
     assert one.metadata["key"].value == ledger.get(id).file_key
     assert "preview" in one.metadata
     ledger.delete(id, books.store.delete)
-    assert forget_removed(ledger, books.store, books.instance) == 1
+    assert erase_removed_files(ledger, books.store, books.instance) == 1
     assert "preview" not in known_json(books)[0].metadata
 
 
@@ -190,7 +190,7 @@ def test_dagster_is_told_once(books: Deployment, ledger: Ledger, monkeypatch: py
     def fail(*_: Any) -> None:
         raise LedgerUnavailableError("It is away.")
 
-    monkeypatch.setattr(outbox, "RUN_TELLS", timedelta(0))
+    monkeypatch.setattr(outbox, "REPORT_DELAY", timedelta(0))
     run_first(books, {"format": "json"})
     assert (report(books, ledger), len(known_json(books))) == (0, 1)
     with monkeypatch.context() as away:

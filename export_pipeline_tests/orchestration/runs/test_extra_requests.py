@@ -17,7 +17,7 @@ from export_pipeline.orchestration.dagster_compat.runs import materializations
 from export_pipeline.orchestration.runs import extra_requests
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline.store import StoreUnavailableError
 from export_pipeline.store.publish import verify_file
@@ -340,7 +340,7 @@ def test_if_its_run_is_canceled_it_is_canceled_too(
     """Only one whose file is about to appear names its run."""
     id = insert(books, **_OWN)
     run = books.instance.create_run_for_job(books.definitions.resolve_job_def("records_on_demand_job"))
-    ledger.claims_by("code")
+    ledger.record_code_version("code")
     job = ledger.claim_extra("records", run.run_id, "code")
     assert job is not None
     assert job.claimed_at is not None
@@ -361,7 +361,7 @@ def test_the_removal_of_a_file_leaves_what_dagster_knows_of_the_others(
     )
     for place in gone:
         ledger.delete(ids[place], books.store.delete)
-    assert forget_removed(ledger, books.store, books.instance) == len(gone)
+    assert erase_removed_files(ledger, books.store, books.instance) == len(gone)
     kept = [id for place, id in enumerate(ids) if place not in gone]
     files = made(books, run.run_id)
     shown = {key: "preview" in one.metadata for key, one in files.items()}

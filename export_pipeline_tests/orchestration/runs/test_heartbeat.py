@@ -216,9 +216,9 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
         (run,) = deployment.instance.get_runs()
         wait(lambda: run.run_id in ledger.leases([run.run_id]))
         monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 600)
-        ledger.judge_leases([run.run_id], doubted=[run.run_id])
+        ledger.check_leases([run.run_id], doubted=[run.run_id])
         pass_time(deployment.source.url, LAST_CALL + SECOND)
-        assert ledger.judge_leases([run.run_id], doubted=[run.run_id])[run.run_id].is_lost
+        assert ledger.check_leases([run.run_id], doubted=[run.run_id])[run.run_id].is_lost
         return publish(*arguments, **options)
 
     monkeypatch.setattr(store_io_manager, "publish", late)

@@ -13,7 +13,7 @@ from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration.sensors import erasure
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, Source, files
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
@@ -136,7 +136,7 @@ def test_the_config_of_the_launchpad_goes_with_the_last_file(
     first, second = ledger.find()
     for job, is_last in ((first, False), (second, True)):
         ledger.delete(job.id, books.store.delete)
-        assert forget_removed(ledger, books.store, books.instance) == 1
+        assert erase_removed_files(ledger, books.store, books.instance) == 1
         run = books.instance.get_run_by_id(result.run_id)
         assert run is not None
         assert (SENTINEL not in str(run)) is is_last
@@ -155,13 +155,13 @@ def test_a_file_that_no_job_has_is_forgotten_too(
     key = files(windows[1])["csv"]["key"]
     assert all("preview" in _metadata(deployment, run.run_id) for run in windows)
     KnownFiles.sharing(ledger).note_removal(str(key), windows[1].run_id)
-    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     # The file is still there, so the run before it may be looked at; then the file goes.
     assert "preview" not in _metadata(deployment, windows[1].run_id)
     assert "preview" in _metadata(deployment, windows[0].run_id)
     deployment.store.delete(str(key))
     KnownFiles.sharing(ledger).note_removal(str(key), None)
-    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     assert "preview" not in _metadata(deployment, windows[0].run_id)
     assert KnownFiles.sharing(ledger).removals(10) == []
 
@@ -175,7 +175,7 @@ def test_rows_may_hold_any_text(
     result = deployment.run(["csv"])
     assert "preview" in _metadata(deployment, result.run_id)
     KnownFiles.sharing(ledger).note_removal(str(files(result)["csv"]["key"]), result.run_id)
-    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     assert "preview" not in _metadata(deployment, result.run_id)
 
 
@@ -186,13 +186,13 @@ def test_one_that_fails_stops_no_other_and_is_tried_again(
     keys = [str(_metadata(deployment, run)["key"].value) for run in runs]  # type: ignore[attr-defined]
     for key, run in zip(keys, runs, strict=True):
         KnownFiles.sharing(ledger).note_removal(key, run)
-    real = erasure.forget_content
+    real = erasure.erase_content
     with monkeypatch.context() as failing:
-        failing.setattr(erasure, "forget_content", lambda *args: 1 / 0 if args[1] == runs[0] else real(*args))
-        assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+        failing.setattr(erasure, "erase_content", lambda *args: 1 / 0 if args[1] == runs[0] else real(*args))
+        assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     assert ["preview" in _metadata(deployment, run) for run in runs] == [True, False]
     assert [one.file_key for one in KnownFiles.sharing(ledger).removals(10)] == keys[:1]
-    assert forget_removed(ledger, deployment.store, deployment.instance) == 1
+    assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     assert "preview" not in _metadata(deployment, runs[0])
 
 
@@ -215,8 +215,8 @@ def test_a_run_that_goes_on_is_waited_for(marked: str, deployment: Deployment, l
     with pytest.MonkeyPatch.context() as patch:
         going_on = run.with_status(dg.DagsterRunStatus.STARTED)
         patch.setattr(type(instance), "get_run_by_id", lambda self, id: going_on)
-        assert forget_removed(ledger, deployment.store, instance) == 0
-    assert forget_removed(ledger, deployment.store, instance) == 1
+        assert erase_removed_files(ledger, deployment.store, instance) == 0
+    assert erase_removed_files(ledger, deployment.store, instance) == 1
 
 
 def test_without_dagster_a_later_tick_does_it(

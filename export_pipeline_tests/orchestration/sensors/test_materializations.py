@@ -19,7 +19,7 @@ from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.orchestration.dagster_compat.event_log import remove_runless_materializations
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.sensors import materializations
-from export_pipeline.orchestration.sensors.erasure import forget_removed
+from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.settings import load_settings
 from export_pipeline_tests.orchestration.deployment import Deployment, files
@@ -128,14 +128,14 @@ def test_dagster_forgets_the_content_with_the_file(
     gone, kept = make(deployment, ledger), make(deployment, ledger)
     assert report(deployment, ledger, instance) == 2
     ledger.delete(gone.id, deployment.store.delete)
-    assert forget_removed(ledger, deployment.store, instance) == 1
+    assert erase_removed_files(ledger, deployment.store, instance) == 1
     newest, oldest = known(instance)
     assert "preview" in newest.metadata
     assert newest.metadata["key"].value == kept.file_key
     assert {"key", "sha256", "bytes", "dagster/row_count"} <= oldest.metadata.keys()
     assert not {"preview", "totals", "title", "warnings"} & oldest.metadata.keys()
     ledger.delete(kept.id, deployment.store.delete)
-    assert forget_removed(ledger, deployment.store, instance) == 1
+    assert erase_removed_files(ledger, deployment.store, instance) == 1
     assert not any(sentinel in str(one.metadata) for one in known(instance))
     databases = [path for path in Path(instance.root_directory).rglob("*") if ".db" in path.name]
     assert not any(sentinel.encode() in path.read_bytes() for path in databases)

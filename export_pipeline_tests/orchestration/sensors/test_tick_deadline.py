@@ -32,8 +32,6 @@ TICK_SECONDS = 0.5
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick_deadline, "_SECONDS", TICK_SECONDS)
     monkeypatch.setattr(tick_deadline, "_LAST_ITEM_SECONDS", TICK_SECONDS)
-    for module, name in ((deliveries, "_mails"), (purge, "_removals"), (intake, "_receipts")):
-        monkeypatch.setattr(module, name, LongWork(60))
 
 
 @pytest.fixture
@@ -169,9 +167,9 @@ def test_a_slow_queue_outlasts_the_tick(
         go_on.wait(30)
         return {"taken": 3}
 
-    monkeypatch.setattr(intake, "take_in", receive)
+    monkeypatch.setattr(intake, "receive_requests", receive)
     sensor = intake.intake_sensor({})
-    assert [tick(sensor), tick(sensor)] == [maintenance.GOES_ON] * 2
+    assert [tick(sensor), tick(sensor)] == [maintenance.STILL_RUNNING] * 2
     go_on.set()
     assert tick(sensor) == "Messages: 3 taken."
     assert len(calls) == 1

@@ -30,7 +30,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_bytes().decode()
 
 
-def broken_rules(path: Path, text: str | bytes) -> list[validate.Problem]:
+def broken_rules(path: Path, text: str | bytes) -> list[validate.RuleViolation]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return validate.check(path)
 

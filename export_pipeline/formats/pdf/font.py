@@ -19,6 +19,12 @@ from export_pipeline.formats.pdf.faces import EM, Face
 NOTDEF, NEWLINE, REPLACEMENT, OVERFLOW = range(4)
 """CIDs at the start of every font; NEWLINE is never printed."""
 
+SHORT_CODES = 256
+"""CIDs below this one are also codes of one byte; see `DocumentFont.short_resource`."""
+
+_ASCII = range(0x20, 0x7F)
+"""Printable characters whose CID is their code, so that they are short however late they are used."""
+
 BOXED = 1
 REPLACED = 2
 CROWDED = 3
@@ -53,7 +59,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Glyph:
-    """The outline and text of a CID. `parts` is empty for a blank; `box` requests the box instead."""
+    """The outline and text of a CID. `parts` is empty for a blank; `box` requests the box instead. An unused
+    CID has no text.
+    """
 
     text: str
     parts: tuple[Part, ...] = ()
@@ -69,6 +77,12 @@ def hex_codes() -> NDArray[np.uint32]:
     return np.ascontiguousarray(quads).view(np.uint32).ravel()
 
 
+@cache
+def hex_pairs() -> NDArray[np.uint16]:
+    """Return the two ASCII hex digits of every short code as one 16-bit word; shape (256,)."""
+    return np.ascontiguousarray(hex_codes()[:SHORT_CODES].view(np.uint16)[1::2])
+
+
 @dataclass(slots=True)
 class DocumentFont:
     """The CIDs of one weight in one file, assigned on first use.
@@ -81,6 +95,7 @@ class DocumentFont:
         properties: Flags from `characters` by CID, for line breaking.
         flaws: Key of FLAWS by CID, 0 for a sound glyph.
         flawed: True if any CID has a flaw so far.
+        has_short_codes: True if codes of one byte are used.
     """
 
     resource: str
@@ -90,10 +105,18 @@ class DocumentFont:
     properties: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0x10000, np.uint8))
     flaws: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0x10000, np.uint8))
     flawed: bool = False
+    has_short_codes: bool = False
     _cids: NDArray[np.uint16] = field(
         default_factory=lambda: np.zeros(characters.CODE_POINTS, np.uint16), repr=False
     )
     _clusters: dict[Glyph, int] = field(default_factory=dict, repr=False)
+
+    @property
+    def short_resource(self) -> str:
+        """The name under which the first CIDs are codes of one byte: rows of such glyphs alone take three
+        fourths of the content.
+        """
+        return f"{self.resource}S"
 
     def __post_init__(self) -> None:
         missing = faces.find(0xFFFD, self.bold)
@@ -105,6 +128,7 @@ class DocumentFont:
         self._add(Glyph("\N{REPLACEMENT CHARACTER}", sign), width)
         self.flaws[REPLACEMENT], self.flaws[OVERFLOW] = REPLACED, CROWDED
         self._cids[list(characters.NEWLINES)] = NEWLINE
+        self.glyphs += [Glyph("")] * (_ASCII.stop - len(self.glyphs))
 
     def cids(self, codepoints: NDArray[np.integer]) -> NDArray[np.uint16]:
         """Return the CIDs of single code points; same shape. New ones are assigned as needed."""
@@ -158,11 +182,11 @@ class DocumentFont:
             self.flaws[cid] = BOXED
             return cid
         face, glyph = best
-        return self._add(Glyph(character, (Part(face, glyph),)), face.advance(glyph), flags)
+        return self._add(Glyph(character, (Part(face, glyph),)), face.advance(glyph), flags, codepoint)
 
-    def _add(self, glyph: Glyph, width: int, flags: int = 0) -> int:
-        cid = len(self.glyphs)
-        self.glyphs.append(glyph)
+    def _add(self, glyph: Glyph, width: int, flags: int = 0, codepoint: int = 0) -> int:
+        cid = codepoint if codepoint in _ASCII else len(self.glyphs)
+        self.glyphs[cid : cid + 1] = [glyph]
         self.widths[cid] = width
         self.properties[cid] = flags
         return cid

@@ -24,7 +24,7 @@ from export_pipeline.formats.pdf.syntax import are_operators
 _ROW = b"/Row BMC"
 _CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
 _PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
-_MAPPED = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]*)>")
+_MAPPED = re.compile(rb"<((?:[0-9A-Fa-f]{2}){1,2})>\s*<([0-9A-Fa-f]*)>")
 _TRUETYPE = b"\x00\x01\x00\x00"
 _NO_FONT = b"\n/ 0 Tf \n"
 """Separator between two pages: a page begins without a font."""
@@ -39,8 +39,11 @@ than all else. A file of any length is read object by object, if it is plain: ev
 checks its zlib checksum, every font of a page must be embedded, and every page must have its type and size.
 """
 
-_Page = tuple[bytes, Mapping[bytes, dict[int, str]]]
-"""A page's content, and the Unicode of each font's codes."""
+_Codes = tuple[dict[int, str], int]
+"""The Unicode of a font's codes, and the bytes of a code."""
+_NO_CODES: _Codes = ({}, 2)
+_Page = tuple[bytes, Mapping[bytes, _Codes]]
+"""A page's content, and the codes of each font."""
 _DAMAGE = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ESCAPED = re.compile(rb"#([0-9A-Fa-f]{2})")
 
@@ -68,11 +71,11 @@ class _Reader:
         self._rows = 0
         self._pages = 0
         self._sums: dict[bytes, PrintedSum] = {}
-        self._fonts: dict[object, dict[int, str]] = {}
+        self._fonts: dict[object, _Codes] = {}
         self._problems: dict[str, None] = {}
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._maps: Mapping[bytes, dict[int, str]] = {}
+        self._maps: Mapping[bytes, _Codes] = {}
         self._is_short = False
         self._is_known = True
 
@@ -122,7 +125,7 @@ class _Reader:
 
     def _plain_pages(self, file: PlainFile) -> Iterator[list[_Page]]:
         """Yield a plain file's pages, in groups."""
-        maps: dict[int, dict[bytes, dict[int, str]]] = {}
+        maps: dict[int, dict[bytes, _Codes]] = {}
         pages: list[_Page] = []
         try:
             for page in file.page_bodies():
@@ -143,12 +146,13 @@ class _Reader:
             self._is_known &= has_sound_objects(file)
         file.check_other_objects()
 
-    def _plain_map(self, file: PlainFile, number: int) -> dict[int, str]:
+    def _plain_map(self, file: PlainFile, number: int) -> _Codes:
         if number in self._fonts:
             return self._fonts[number]
         font = file.body(number)
         label = font.partition(b"/BaseFont/")[2].partition(b"/")[0].decode("ascii", "replace")
-        unicode = self._fonts[number] = {}
+        unicode: dict[int, str] = {}
+        codes = self._fonts[number] = (unicode, 2 if b"/Type0" in font else 1)
         if b"/ToUnicode" in font:
             unicode.update(_unicode(file.stream(file.reference(font, b"ToUnicode"))))
         else:
@@ -159,7 +163,7 @@ class _Reader:
                 self._note(f"font {label} is not embedded")
             elif not file.stream(file.reference(descriptor, b"FontFile2")).startswith(_TRUETYPE):
                 self._note(f"font {label} has no font program")
-        return unicode
+        return codes
 
     def facts(self) -> FileFacts:
         """Return the result."""
@@ -173,8 +177,8 @@ class _Reader:
     def _note(self, *problems: object) -> None:
         self._problems.update(dict.fromkeys(map(str, problems)))
 
-    def _page(self, content: bytes, maps: Mapping[bytes, dict[int, str]]) -> None:
-        """Add a page's content; `maps` has the Unicode of each font's codes."""
+    def _page(self, content: bytes, maps: Mapping[bytes, _Codes]) -> None:
+        """Add a page's content; `maps` has the codes of each font."""
         self._pages += 1
         if maps != self._maps or self._waiting_bytes > _BATCH:
             self._look()
@@ -200,20 +204,20 @@ class _Reader:
                 continue
             if broken:
                 for mark, column, digits in _PIECE.findall(stretch):
-                    self._sum(column).add(mark == b"Sum", digits, self._maps.get(font, {}))
+                    self._sum(column).add(mark == b"Sum", digits, *self._maps.get(font, _NO_CODES))
             else:
                 marked[font].append(stretch)
         for font, texts in marked.items():
             for column, cells in _cells(b"".join(texts)):
-                self._sum(column).extend(cells, self._maps.get(font, {}))
+                self._sum(column).extend(cells, *self._maps.get(font, _NO_CODES))
 
     def _sum(self, column: bytes) -> PrintedSum:
         if column not in self._sums:
             self._sums[column] = PrintedSum()
         return self._sums[column]
 
-    def _map(self, font: Any) -> dict[int, str]:
-        """Return a font's Unicode map, by its codes; record what the font lacks."""
+    def _map(self, font: Any) -> _Codes:
+        """Return a font's codes; record what the font lacks."""
         if font.objgen in self._fonts:
             return self._fonts[font.objgen]
         label = str(font.get("/BaseFont", "unnamed"))[1:]
@@ -226,8 +230,8 @@ class _Reader:
         programs = [one.get("/FontDescriptor", {}).get("/FontFile2") for one in descendants]
         if not all(isinstance(program, pikepdf.Stream) for program in programs):
             self._note(f"font {label} is not embedded")
-        self._fonts[font.objgen] = unicode
-        return unicode
+        codes = self._fonts[font.objgen] = (unicode, 2 if font.get("/Subtype") == "/Type0" else 1)
+        return codes
 
 
 def _unicode(cmap: bytes) -> dict[int, str]:

@@ -19,7 +19,7 @@ from export_pipeline.core.columns import Column
 from export_pipeline.formats.pdf.arrays import booleans, integers, join
 from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
-from export_pipeline.formats.pdf.font import hex_codes
+from export_pipeline.formats.pdf.font import SHORT_CODES, hex_codes, hex_pairs
 from export_pipeline.formats.pdf.objects import name
 from export_pipeline.formats.pdf.structure import ARTIFACT, LINK_MARK, MARK
 from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, MISSING, PAD_Y
@@ -95,6 +95,7 @@ class StripRows:
         data: The content bytes of all rows.
         offsets: Start of each row's content; shape (rows + 1,).
         columns: The strip's columns, for rows that must be split over pages.
+        is_short: True if all glyphs are printed by codes of one byte.
         marked: True if rows are marked.
         tagged: True if cells are marked for a structure tree.
     """
@@ -104,6 +105,7 @@ class StripRows:
     data: NDArray[np.uint8]
     offsets: Ints
     columns: list[SetColumn]
+    is_short: bool
     marked: bool
     tagged: bool = False
 
@@ -123,7 +125,9 @@ class StripRows:
                 low, high = column.lines.bounds[line : line + 2]
                 x, y = int(column.x[line]), -(line - first - begin) * LEADING
                 opening, closing = column.enclose(row, line == first)
-                digits = hex_codes()[column.lines.cids[low:high]].tobytes()
+                digits = (hex_pairs() if self.is_short else hex_codes())[
+                    column.lines.cids[low:high]
+                ].tobytes()
                 pieces.append(b"%b%d %d Td<%b>Tj%b\n" % (opening, x - at_x, y - at_y, digits, closing))
                 at_x, at_y = x, y
             if self.tagged:
@@ -186,8 +190,9 @@ class RowSetter:
         heights = tallest * LEADING + 2 * PAD_Y
         edges = np.zeros(heights.size + 1, np.int64)
         np.cumsum(heights, out=edges[1:])
-        data, offsets = _content(columns, heights, is_marked, self._tagged)
-        return StripRows(heights, edges, data, offsets, columns, is_marked, self._tagged)
+        is_short = all(int(column.lines.cids.max(initial=0)) < SHORT_CODES for column in columns)
+        data, offsets = _content(columns, heights, is_short, is_marked, self._tagged)
+        return StripRows(heights, edges, data, offsets, columns, is_short, is_marked, self._tagged)
 
     def _column(
         self, batch: Sequence[Cells], slot: Slot, first: bool, done: dict[tuple[int, int], Lines]
@@ -224,13 +229,13 @@ def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
 
 
 def _content(
-    columns: Sequence[SetColumn], heights: Ints, marked: bool, tagged: bool
+    columns: Sequence[SetColumn], heights: Ints, is_short: bool, marked: bool, tagged: bool
 ) -> tuple[NDArray[np.uint8], Ints]:
     pieces: list[pa.Array | str] = ["/Row BMC\n" if marked else ""]
     last_x = np.zeros(heights.size, np.int64)
     last_count = np.ones(heights.size, np.int64)
     for column in columns:
-        cells = _cells(column, last_x, last_count)
+        cells = _cells(column, last_x, last_count, is_short)
         pieces += [column.mark.decode(), *cells, "EMC\n"] if tagged else cells
         last_x = column.x[column.lines.first[1:] - 1]
         last_count = column.lines.counts
@@ -240,7 +245,7 @@ def _content(
     return data, offsets
 
 
-def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> list[pa.Array | str]:
+def _cells(column: SetColumn, from_x: Ints, from_count: Ints, is_short: bool) -> list[pa.Array | str]:
     """Return the content of a column's cells in pieces, each starting where the cell to its left ended."""
     lines = column.lines
     dx = np.diff(column.x, prepend=0)
@@ -248,13 +253,14 @@ def _cells(column: SetColumn, from_x: Ints, from_count: Ints) -> list[pa.Array |
     heads = lines.first[:-1]
     dx[heads] = column.x[heads] - from_x
     dy[heads] = (from_count - 1) * LEADING
+    digits = hex_pairs() if is_short else hex_codes()
     glyphs = pa.Array.from_buffers(
         pa.string(),
         column.x.size,
         [
             None,
-            pa.py_buffer((lines.bounds * 4).astype(np.int32)),
-            pa.py_buffer(hex_codes()[lines.cids]),
+            pa.py_buffer((lines.bounds * digits.itemsize).astype(np.int32)),
+            pa.py_buffer(digits[lines.cids]),
         ],
     )
     opening, closing = column.enclose_all()

@@ -288,11 +288,12 @@ class StripPrinter:
         cells: list[Element] = []
         if pages.structure is not None and self.table is not None:
             columns = len(self._own)
-            self._draw(pages.structure.add_rows(content, self.table, end - begin, columns, pages.number))
+            content = pages.structure.add_rows(content, self.table, end - begin, columns, pages.number)
+            self._draw(content, rows.is_short)
         else:
             for number, row in enumerate(elements, self.row):
                 cells += self._add_cells(row, number)
-            self._text(content, cells)
+            self._text(content, cells, rows.is_short)
         self._add_links(tops, cells)
         pages.y = tops[-1]
         self._count(end - begin)
@@ -334,22 +335,24 @@ class StripPrinter:
             height = (stop - done) * LEADING + 2 * PAD_Y
             if self._in_table % 2:
                 pages.rectangle(0, pages.y - height, self._strip.width, height, pages.theme.zebra)
-            self._text(rows.fragment(row, done, stop), cells)
+            self._text(rows.fragment(row, done, stop), cells, rows.is_short)
             if not done:
                 self._add_links([pages.y, pages.y - height], cells)
             pages.y -= height
             done = stop
         self._count(1)
 
-    def _text(self, content: bytes, cells: list[Element]) -> None:
+    def _text(self, content: bytes, cells: list[Element], is_short: bool) -> None:
         """Print rows' content, whose cells are these elements."""
         if self._pages.structure is not None:
             content = self._pages.structure.number_cells(content, cells, self._pages.number)
-        self._draw(content)
+        self._draw(content, is_short)
 
-    def _draw(self, content: bytes) -> None:
+    def _draw(self, content: bytes, is_short: bool) -> None:
         pages = self._pages
-        resource = pages.typesetter.regular.resource.encode()
+        font = pages.typesetter.regular
+        font.has_short_codes |= is_short
+        resource = (font.short_resource if is_short else font.resource).encode()
         pages.draw(
             b"BT %b /%b %d Tf %d %d Td\n%bET\n"
             % (style.INK, resource, CELL, MARGIN, pages.y - _FIRST_BASELINE, content)

@@ -35,25 +35,27 @@ class PrintedSum:
         self._waiting: list[bytes] = []
         self._unicode: Mapping[int, str] = {}
         self._letters = _letters(self._unicode)
+        self._size = 2
 
-    def add(self, first: bool, digits: bytes, unicode: Mapping[int, str]) -> None:
+    def add(self, first: bool, digits: bytes, unicode: Mapping[int, str], size: int = 2) -> None:
         """Add a cell, or, if this is not its `first` piece, continue the last one.
 
         Args:
             first: True if a cell begins here.
-            digits: Font codes, four hex digits each.
+            digits: Font codes in hex.
             unicode: Unicode of the font's codes.
+            size: Bytes of a code, 1 or 2.
         """
         if not first and self._waiting:
             self._waiting[-1] += digits
             return
-        self._made_for(unicode)
+        self._made_for(unicode, size)
         self._waiting.append(digits)
 
-    def extend(self, cells: pa.Array, unicode: Mapping[int, str]) -> None:
+    def extend(self, cells: pa.Array, unicode: Mapping[int, str], size: int = 2) -> None:
         """Add whole cells (large_binary), as `add` does; the last may still be continued."""
         if len(cells):
-            self._made_for(unicode)
+            self._made_for(unicode, size)
             if len(cells) <= _FEW:
                 self._waiting += cells.to_pylist()
                 return
@@ -61,11 +63,11 @@ class PrintedSum:
             self._count_cells(pa.concat_arrays([before, cells.slice(0, len(cells) - 1)]))
             self._waiting = [cells[-1].as_py()]
 
-    def _made_for(self, unicode: Mapping[int, str]) -> None:
+    def _made_for(self, unicode: Mapping[int, str], size: int) -> None:
         """Prepare for cells in a font with this Unicode map."""
         if unicode is not self._unicode:
             self._count()
-            self._unicode = unicode
+            self._unicode, self._size = unicode, size
             self._letters = _letters(unicode)
         elif len(self._waiting) >= _HELD:
             self._count()
@@ -83,13 +85,15 @@ class PrintedSum:
         if not len(cells):
             return
         lengths = pc.binary_length(cells)
-        if pc.any(pc.not_equal(pc.bit_wise_and(lengths, 3), 0)).as_py():
-            cells = pa.array([cell[: len(cell) & ~3] for cell in cells.to_pylist()], pa.large_binary())
+        digits = 2 * self._size
+        if pc.any(pc.not_equal(pc.bit_wise_and(lengths, digits - 1), 0)).as_py():
+            whole = [cell[: len(cell) // digits * digits] for cell in cells.to_pylist()]
+            cells = pa.array(whole, pa.large_binary())
         _, offsets, data = cells.buffers()
         edges = np.frombuffer(offsets, np.int64)[cells.offset : cells.offset + len(cells) + 1]
         begin, end = int(edges[0]), int(edges[-1])
-        codes = np.frombuffer(bytes.fromhex(str(memoryview(data)[begin:end], "ascii")), ">u2")
-        starts = ((edges - begin) // 4).astype(np.int32)
+        codes = np.frombuffer(bytes.fromhex(str(memoryview(data)[begin:end], "ascii")), f">u{self._size}")
+        starts = ((edges - begin) // digits).astype(np.int32)
         letters = self._letters[codes]
         unknown = np.zeros(letters.size + 1, np.int64)
         np.cumsum(letters == _UNMAPPED, out=unknown[1:])

@@ -15,7 +15,7 @@ from fontTools.ttLib.tables._g_l_y_f import GlyphCoordinates
 from numpy.typing import NDArray
 
 from export_pipeline.formats.pdf.faces import EM, Outline
-from export_pipeline.formats.pdf.font import Glyph
+from export_pipeline.formats.pdf.font import SHORT_CODES, Glyph
 
 _BOX = ((60, 0), (540, 0), (540, 714), (60, 714), (110, 50), (110, 664), (490, 664), (490, 50))
 _LONGEST_SHORT = 0x20000
@@ -65,6 +65,7 @@ def write_font(glyphs: Sequence[Glyph], widths: NDArray[np.int64], ascent: int, 
         0, 0, 2, *[0] * 8,
     )  # fmt: skip
     tables = {
+        "cmap": _symbols(min(len(compiled), SHORT_CODES)),
         "head": head,
         "hhea": horizontal,
         "maxp": most,
@@ -79,6 +80,16 @@ def write_font(glyphs: Sequence[Glyph], widths: NDArray[np.int64], ascent: int, 
         writer[tag] = data
     writer.close()
     return stored.getvalue()
+
+
+def _symbols(count: int) -> bytes:
+    """Return a table that maps U+F000 and so on, the symbols of codes of one byte, to the first glyphs."""
+    last = 0xF000 + count - 1
+    format_4 = struct.pack(
+        ">HHHHHHH2HH2H2H2H",
+        4, 32, 0, 4, 4, 1, 0, last, 0xFFFF, 0, 0xF000, 0xFFFF, 0x1000, 1, 0, 0,
+    )  # fmt: skip
+    return struct.pack(">HHHHI", 0, 1, 3, 0, 12) + format_4
 
 
 @lru_cache(maxsize=16_384)

@@ -118,9 +118,7 @@ def _anchors(pdf: PdfFile, layout: Layout) -> dict[str, tuple[int, list[str]]]:
 def _resources(pages: Pages) -> None:
     pdf, fonts = pages.pdf, []
     for font in (pages.typesetter.regular, pages.typesetter.bold):
-        number = pdf.reserve()
-        embed(pdf, font, number)
-        fonts.append(b"/%b %d 0 R" % (font.resource.encode(), number))
+        fonts += [b"/%b %d 0 R" % (name.encode(), number) for name, number in embed(pdf, font).items()]
     levels = b"".join(b"/A%d<</ca %.2f>>" % (level, level / 100) for level in range(101))
     images = b"".join(b"/%b %d 0 R" % (name, image.number) for name, image in pages.images.items())
     pdf.put(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from struct import unpack
 from typing import Any
 
 import pikepdf
@@ -81,13 +80,13 @@ def shown(page: pikepdf.Page) -> Iterator[tuple[str, str]]:
     """The content of a page, in order: ("text", its Unicode) and ("mark", name), ("end", "")."""
     fonts = page.obj.Resources.Font.items()
     maps = {label: _unicode(font.ToUnicode.read_bytes()) for label, font in fonts}
-    unicode: dict[int, str] = {}
+    unicode: dict[bytes, str] = {}
     for operands, operator in pikepdf.parse_content_stream(page):
         match str(operator):
             case "Tf":
                 unicode = maps[str(operands[0])]
             case "Tj":
-                yield "text", "".join(map(unicode.__getitem__, _codes(operands[0])))
+                yield "text", _decode(operands[0], unicode)
             case "BMC" | "BDC":
                 yield "mark", str(operands[0])
             case "EMC":
@@ -98,7 +97,7 @@ def fills(page: pikepdf.Page) -> dict[str, str]:
     """The fill of each text shown on a page: red, green and blue; of equal texts that of the last."""
     fonts = page.obj.Resources.Font.items()
     maps = {label: _unicode(font.ToUnicode.read_bytes()) for label, font in fonts}
-    unicode: dict[int, str] = {}
+    unicode: dict[bytes, str] = {}
     fill = ""
     colors = {}
     for operands, operator in pikepdf.parse_content_stream(page):
@@ -107,12 +106,14 @@ def fills(page: pikepdf.Page) -> dict[str, str]:
         elif str(operator) == "rg":
             fill = " ".join(map(str, operands))
         elif str(operator) == "Tj":
-            colors["".join(unicode[code] for code in _codes(operands[0]))] = fill
+            colors[_decode(operands[0], unicode)] = fill
     return colors
 
 
-def _codes(shown: Any) -> tuple[int, ...]:
-    return unpack(f">{len(bytes(shown)) // 2}H", bytes(shown))
+def _decode(shown: Any, unicode: Mapping[bytes, str]) -> str:
+    codes, size = bytes(shown), len(next(iter(unicode)))
+    assert len(codes) % size == 0
+    return "".join(unicode[codes[at : at + size]] for at in range(0, len(codes), size))
 
 
 def rows(source: Path | bytes) -> list[str]:
@@ -134,6 +135,8 @@ def rows(source: Path | bytes) -> list[str]:
 
 
 @lru_cache  # every page has the same fonts
-def _unicode(cmap: bytes) -> dict[int, str]:
-    pairs = re.findall(r"<([0-9A-F]{4})> <([0-9A-F]+)>\n", cmap.decode())
-    return {int(code, 16): bytes.fromhex(text).decode("utf-16-be", "surrogatepass") for code, text in pairs}
+def _unicode(cmap: bytes) -> dict[bytes, str]:
+    pairs = re.findall(r"<([0-9A-F]{2,4})> <([0-9A-F]+)>\n", cmap.decode())
+    return {
+        bytes.fromhex(code): bytes.fromhex(text).decode("utf-16-be", "surrogatepass") for code, text in pairs
+    }

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import introspected, public_databases
 from export_pipeline_tests.services.postgres import PostgresServer
 
-TABLES = [(database, table) for database in public.DATABASES for table in public.tables_of(database)]
+TABLES = [
+    (database, table)
+    for database in public_databases.DATABASES
+    for table in public_databases.tables_of(database)
+]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -22,12 +26,12 @@ def urls(
     with ExitStack() as stack:
         if request.param == "sqlite":
             folder = tmp_path_factory.mktemp("public")
-            urls = {name: f"sqlite:///{folder}/{name}.db" for name in public.DATABASES}
+            urls = {name: f"sqlite:///{folder}/{name}.db" for name in public_databases.DATABASES}
         else:
             server: PostgresServer = request.getfixturevalue("postgres")
-            urls = {name: stack.enter_context(server.database()) for name in public.DATABASES}
+            urls = {name: stack.enter_context(server.database()) for name in public_databases.DATABASES}
         for name, url in urls.items():
-            public.fill(url, name)
+            public_databases.fill(url, name)
         yield urls
 
 
@@ -36,17 +40,17 @@ def urls(
 def test_every_value_of_every_format_equals_the_source(
     urls: dict[str, str], database: str, table: str, tmp_path: Path
 ) -> None:
-    made = public.export(urls[database], table, tmp_path / "made")
+    made = introspected.export(urls[database], table, tmp_path / "made")
 
     assert set(made.files) == {"csv", "json", "jsonl", "excel", "pdf", "parquet"}
-    assert public.differences(urls[database], table, made) == []
+    assert introspected.differences(urls[database], table, made) == []
 
 
 def test_the_comparison_finds_a_wrong_cell_a_lost_row_and_a_doubled_one(
     urls: dict[str, str], tmp_path: Path
 ) -> None:
     """A wrong cell, a lost row and a doubled one would be seen."""
-    made = public.export(urls["chinook"], "Genre", tmp_path / "made", ["csv"])
+    made = introspected.export(urls["chinook"], "Genre", tmp_path / "made", ["csv"])
     path = made.files["csv"]
     sound = path.read_bytes()
     lines = sound.split(b"\r\n")
@@ -56,7 +60,7 @@ def test_the_comparison_finds_a_wrong_cell_a_lost_row_and_a_doubled_one(
         sound + lines[3] + b"\r\n",
     ):
         path.write_bytes(broken)
-        assert public.differences(urls["chinook"], "Genre", made) != []
+        assert introspected.differences(urls["chinook"], "Genre", made) != []
 
 
 CATALOGUE = (
@@ -71,6 +75,6 @@ CATALOGUE = (
 def test_postgres_own_catalogue_with_its_odd_types_is_exported_as_it_is(
     postgres_url: str, table: str, tmp_path: Path
 ) -> None:
-    made = public.export(postgres_url, table, tmp_path / "made", ["csv", "jsonl", "parquet"])
+    made = introspected.export(postgres_url, table, tmp_path / "made", ["csv", "jsonl", "parquet"])
 
-    assert public.differences(postgres_url, table, made) == []
+    assert introspected.differences(postgres_url, table, made) == []

@@ -67,7 +67,7 @@ def test_an_export_of_such_cells_proves_itself(tmp_path: Path) -> None:
     spec = CheckedTableSpec.model_validate({"source": {"table": "t", "key": ["id"]}, "columns": columns})
     given = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     with open_snapshot(url) as snapshot:
-        request = Request("t", tabular, given, None, tabular.options(given)())
+        request = Request("t", tabular, given, None, tabular.options(given).model_validate({}))
         staging.save(source.read(snapshot, request), tmp_path / "read")
     data = staging.load(tmp_path / "read", {"t": request})
     rows = [row for batch in data.tables["rows"].open() for row in batch.to_pylist()]

@@ -125,7 +125,7 @@ def test_a_number_beyond_64_bits_is_no_other_number(shop: str) -> None:
     asked = {"source": {"table": "customers", "key": ["id"]}, "columns": columns}
     assert [row["big"] for row in rows(shop, asked)] == [None, 0, None]
     with open_snapshot(shop) as snapshot:
-        data = table.read(snapshot, Request("items", tabular, asked, None, options(asked)()))
+        data = table.read(snapshot, Request("items", tabular, asked, None, options(asked).model_validate({})))
         assert list(data.tables["rows"].open())
     assert dict(data.changed) == {(NO_NUMBER, "rows.big"): 1}
     assert data.exact_totals["big"] == "0"
@@ -235,6 +235,6 @@ def test_keys_have_the_databases_order_and_texts_that_of_code_points(
     engine.dispose()
     spec = {"source": {"table": "keyed", "key": ["k"]}, "columns": [{"name": "n", "type": "integer"}]}
     with open_snapshot(shop) as snapshot:
-        request = Request("keyed", tabular, spec, None, options(spec)(), None)
+        request = Request("keyed", tabular, spec, None, options(spec).model_validate({}), None)
         numbers = table.read(snapshot, request).tables["rows"].arrow()["n"].to_pylist()
     assert numbers == [*range(len(values))]

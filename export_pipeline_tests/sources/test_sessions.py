@@ -63,12 +63,11 @@ def test_every_connection_has_the_settings(postgres: PostgresServer, postgres_ur
             assert cursor.fetchone()[0].replace('"', "") == wrong  # they are wrong indeed
     plain.close()
     with open_snapshot(url) as snapshot, connect(url) as introspecting:
-        for one in (snapshot, *snapshot.sibling_connections(1), snapshot.with_row_security()):
+        secured = snapshot.with_row_security()
+        for one in (snapshot, *snapshot.sibling_connections(1), secured):
             for name, right in POSTGRES.items():
                 assert value(one, f"current_setting('{name}')").lower() == right.lower(), name
-            assert value(one, "current_setting('row_security')") == (
-                "on" if one is not snapshot and one._row_security else "off"
-            )  # type: ignore[attr-defined]
+            assert value(one, "current_setting('row_security')") == ("on" if one is secured else "off")
             assert value(one, "lower('ABC')") == "abc"
         for name, right in POSTGRES.items():
             assert introspecting.scalar(sa.text(f"SHOW {name}")).lower() == right.lower()

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline import tabular
-from export_pipeline.core.export_data import Request
+from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.orchestration.runs import staging
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
@@ -33,12 +33,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def read(url: str, folder: Path, *computed: dict[str, object]) -> staging.ExportData:
+def read(url: str, folder: Path, *computed: dict[str, object]) -> ExportData:
     columns = [{"name": "id", "type": "integer"}, *({"name": name} for name in NAMES), *computed]
     spec = CheckedTableSpec.model_validate({"source": {"table": "t"}, "columns": columns})
     given = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     with open_snapshot(url) as snapshot:
-        request = Request("wide", tabular, given, None, tabular.options(given)())
+        request = Request("wide", tabular, given, None, tabular.options(given).model_validate({}))
         staging.save(source.read(snapshot, request), folder)
     return staging.load(folder, {"wide": request})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 
-from export_pipeline_tests.hostile.public_databases import plain
+from export_pipeline_tests.hostile.plain_driver import connect
 from export_pipeline_tests.hostile.strings import BROKEN_BYTES
 from export_pipeline_tests.hostile.tables import values
 from export_pipeline_tests.hostile.tables.values import Cell, Draw
@@ -131,7 +131,7 @@ def fill(url: str, sample: Sample) -> None:
     read = [column for column in sample.columns if "compute" not in column.spec]
     names = ['"row id"', *(_quoted(column) for column in read)]
     types = ["BIGINT", *(column.sql_type for column in read)]
-    with plain(url) as connection:
+    with connect(url) as connection:
         cursor = connection.cursor()
         cursor.execute('DROP TABLE IF EXISTS "hostile rows"')
         made = ", ".join(f"{name} {word}" for name, word in zip(names, types, strict=True))

@@ -11,7 +11,7 @@ import yaml
 
 from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import plain_driver
 
 SHOP = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, email TEXT);
@@ -36,7 +36,7 @@ def sqlite(folder: Path, script: str) -> str:
 
 def execute(url: str, script: str) -> None:
     """Run a script in PostgreSQL."""
-    with public.plain(url) as connection:
+    with plain_driver.connect(url) as connection:
         connection.cursor().execute(script)
         connection.commit()
 

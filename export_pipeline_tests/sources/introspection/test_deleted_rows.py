@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import file_readers, introspected
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite
 
 # The column, the values of its rows, and the `where` that is written; `...` for none.
@@ -56,16 +56,16 @@ def test_a_filter_is_written_only_without_a_doubt(postgres_url: str, case: str, 
 
     if where is ...:
         assert "where" not in declared["source"]
-        assert public.export(postgres_url, "t", tmp_path / "made", ["json"]).spec is not None
-        documents = public.documents(tmp_path / "made" / "export.json")
+        assert introspected.export(postgres_url, "t", tmp_path / "made", ["json"]).spec is not None
+        documents = file_readers.documents(tmp_path / "made" / "export.json")
         assert len(documents) == len(values)
         commented = not any(sign in column for sign in ("text", "char", "is_active"))
         assert ("In doubt: " in text) == commented
     else:
         assert declared["source"]["where"] == where
-        made = public.export(postgres_url, "t", tmp_path / "made", ["json"])
+        made = introspected.export(postgres_url, "t", tmp_path / "made", ["json"])
         left_out = values.count("'2024-01-01'") + values.count("true")
-        assert len(public.documents(made.files["json"])) == len(values) - left_out
+        assert len(file_readers.documents(made.files["json"])) == len(values) - left_out
         assert f"stay out: {left_out} of {len(values)} rows now." in text
 
 
@@ -109,6 +109,6 @@ def test_sqlite_is_judged_by_what_is_stored(
     rows = "".join(f"INSERT INTO t VALUES ({number}, {value});" for number, value in enumerate(values))
     url = sqlite(tmp_path, f"CREATE TABLE t (id INTEGER PRIMARY KEY, {column}); {rows}")
     assert attributes(url, "t")["source"].get("where", ...) == where
-    made = public.export(url, "t", tmp_path / "made", ["json"])
+    made = introspected.export(url, "t", tmp_path / "made", ["json"])
     left_out = 0 if where is ... else sum("2024" in v or v in ("1", "'t'") for v in values)
-    assert len(public.documents(made.files["json"])) == len(values) - left_out
+    assert len(file_readers.documents(made.files["json"])) == len(values) - left_out

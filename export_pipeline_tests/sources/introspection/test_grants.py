@@ -18,7 +18,7 @@ from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.table_names import table_name, table_places
 from export_pipeline.sources.tables import read as source
 from export_pipeline.tabular import options
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import file_readers, introspected
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute
 
 SCHEMA = """
@@ -83,10 +83,10 @@ def test_columns_without_a_grant_are_left_out_with_the_grant(
     for column in ("id", "note", "deleted_at"):
         grant = f"run GRANT SELECT ({column}) ON public.orders TO {name}"
         assert f"# {column} is left out: the role {name} may not read its column '{column}'; {grant}." in text
-    made = public.export(url, "orders", tmp_path / "made", ["json"])
-    assert [row["number"] for row in public.documents(made.files["json"])] == [10, 20]
+    made = introspected.export(url, "orders", tmp_path / "made", ["json"])
+    assert [row["number"] for row in file_readers.documents(made.files["json"])] == [10, 20]
     assert [row["customer_name"] for row in read(url, declared, preset="all")] == ["Bea", "Ann"]
-    assert public.use_everything(url, "orders") > 8
+    assert introspected.use_everything(url, "orders") > 8
 
 
 def test_a_request_for_what_may_not_be_read_names_all_of_it(postgres_url: str, role: tuple[str, str]) -> None:

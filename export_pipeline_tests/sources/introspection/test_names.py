@@ -15,7 +15,7 @@ from export_pipeline.sources.introspection.naming import (
     safe_name,
 )
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import introspected, plain_driver
 from export_pipeline_tests.sources.introspection.schemas import SHOP, attributes, execute
 
 
@@ -33,7 +33,7 @@ from export_pipeline_tests.sources.introspection.schemas import SHOP, attributes
     ],
 )
 def test_a_key_is_found_or_all_columns_are_it(shop: str, table: str, key: list[str], comment: str) -> None:
-    with public.plain(shop) as connection:
+    with plain_driver.connect(shop) as connection:
         connection.cursor().execute(f"CREATE TABLE {table}")
         connection.commit()
     name = table.partition(" (")[0].strip('"')
@@ -49,7 +49,7 @@ HOSTILE_NAMES = ['with "quotes"', "a.b", "1st", "_id", "schema", "model_config",
 def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path) -> None:
     quoted = ['"' + name.replace('"', '""').replace("%", "%") + '"' for name in HOSTILE_NAMES]
     table = '"Odd: {name} #1"'
-    with public.plain(shop) as connection:
+    with plain_driver.connect(shop) as connection:
         cursor = connection.cursor()
         cursor.execute(
             f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {', '.join(f'{name} TEXT' for name in quoted)})"
@@ -63,9 +63,9 @@ def test_any_name_of_a_column_or_table_can_be_exported(shop: str, tmp_path: Path
     assert declared["dataset"] == "odd_name_1"
     assert [column.get("from", column["name"]) for column in declared["columns"]] == ["id", *HOSTILE_NAMES]
     assert all(column["header"] == column["from"] for column in declared["columns"] if "from" in column)
-    assert public.use_everything(shop, "Odd: {name} #1") > 40
-    made = public.export(shop, "Odd: {name} #1", tmp_path / "made", ["csv", "json", "parquet", "excel"])
-    assert public.differences(shop, "Odd: {name} #1", made) == []
+    assert introspected.use_everything(shop, "Odd: {name} #1") > 40
+    made = introspected.export(shop, "Odd: {name} #1", tmp_path / "made", ["csv", "json", "parquet", "excel"])
+    assert introspected.differences(shop, "Odd: {name} #1", made) == []
 
 
 @pytest.mark.slow
@@ -86,8 +86,8 @@ def test_views_and_other_schemas_are_introspected_too(postgres_url: str, tmp_pat
     columns = {column["name"]: column for column in attributes(postgres_url, "orders")["columns"]}
     assert columns["total"]["description"] == "with tax and fees"
     assert "description" not in columns["id"]
-    made = public.export(postgres_url, "sales.totals", tmp_path / "made", ["csv"])
-    assert public.differences(postgres_url, "sales.totals", made) == []
+    made = introspected.export(postgres_url, "sales.totals", tmp_path / "made", ["csv"])
+    assert introspected.differences(postgres_url, "sales.totals", made) == []
     with pytest.raises(SourceError, match=r"did you mean sales\.visit"):
         introspect(postgres_url, "visit")
 

@@ -9,7 +9,7 @@ import pytest
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.introspection.sensitivity import is_personal, secret_reason
 from export_pipeline.sources.snapshot import SourceError
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import file_readers, introspected
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute
 
 # The columns of each application as its schema names them: table, type; `!` secret, `@` personal, else neither.
@@ -266,9 +266,9 @@ def test_no_secret_is_in_what_is_exported_without_an_edit(postgres_url: str, tmp
         "CREATE TABLE only_secret (password text PRIMARY KEY);",
     )
     declared = attributes(postgres_url, "users")
-    made = public.export(postgres_url, "users", tmp_path / "made", ["json"])
+    made = introspected.export(postgres_url, "users", tmp_path / "made", ["json"])
 
-    assert public.documents(made.files["json"]) == [
+    assert file_readers.documents(made.files["json"]) == [
         {
             "id": 1,
             "name": "Ann",

@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from export_pipeline.sources.introspection.introspect import introspect
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import file_readers, introspected
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite, types
 
 EXOTIC = """
@@ -49,21 +49,21 @@ def test_every_type_of_postgres_is_exported_as_it_is_or_as_it_is_printed(
     columns = {column["name"]: column for column in declared["columns"]}
     assert (columns["k"]["zone"], columns["l"]["zone"]) == (None, "UTC")
     assert [*columns["p"]["labels"]] == ["happy", 'so "so"', "Ärger"]
-    made = public.export(postgres_url, "exotic", tmp_path / "made")
-    assert public.differences(postgres_url, "exotic", made) == []
+    made = introspected.export(postgres_url, "exotic", tmp_path / "made")
+    assert introspected.differences(postgres_url, "exotic", made) == []
 
 
 @pytest.mark.slow
 def test_everything_that_is_offered_works(shop: str) -> None:
-    assert public.use_everything(shop, "orders") > 30
-    assert public.use_everything(shop, "customers") > 10
+    assert introspected.use_everything(shop, "orders") > 30
+    assert introspected.use_everything(shop, "customers") > 10
 
 
 @pytest.mark.slow
 def test_filters_and_orders_work_for_every_type(postgres_url: str, tmp_path: Path) -> None:
     execute(postgres_url, EXOTIC)
-    assert public.use_everything(postgres_url, "exotic") > 100
-    assert public.use_everything(sqlite(tmp_path, STORED), "stored") > 50
+    assert introspected.use_everything(postgres_url, "exotic") > 100
+    assert introspected.use_everything(sqlite(tmp_path, STORED), "stored") > 50
 
 
 def test_numerics_without_limits_get_the_digits_that_their_values_need(postgres_url: str) -> None:
@@ -109,8 +109,8 @@ def test_sqlite_is_declared_by_what_it_stores(tmp_path: Path) -> None:
     text = introspect(url, "stored").yaml
     assert "# picture is left out: bytes, which no format can hold." in text
     assert "# some values are bytes; what of them is not UTF-8 becomes U+FFFD" in text
-    made = public.export(url, "stored", tmp_path / "made")
-    assert public.differences(url, "stored", made) == []
+    made = introspected.export(url, "stored", tmp_path / "made")
+    assert introspected.differences(url, "stored", made) == []
 
 
 @pytest.mark.slow
@@ -128,15 +128,15 @@ def test_bytes_of_postgres_are_in_excel_only_where_they_are_asked_for(
         "small",
         "many",
     ]
-    made = public.export(postgres_url, "photos", tmp_path / "made")
-    assert public.differences(postgres_url, "photos", made) == []
+    made = introspected.export(postgres_url, "photos", tmp_path / "made")
+    assert introspected.differences(postgres_url, "photos", made) == []
     heads = {name: head_of(tmp_path / "made" / f"export.{name}") for name in ("csv", "xlsx")}
     assert heads == {"csv": ["Id", "Photo", "Small", "Many"], "xlsx": ["Id"]}
 
     execute(postgres_url, "CREATE TABLE blobs (data bytea); INSERT INTO blobs VALUES ('\\x00ff');")
     assert attributes(postgres_url, "blobs")["formats"] == ["csv", "json", "jsonl", "parquet"]
 
-    named = public.export(
+    named = introspected.export(
         postgres_url, "photos", tmp_path / "named", ["excel", "pdf"], columns=["id", "photo"]
     )
     assert head_of(tmp_path / "named" / "export.xlsx") == ["Id", "Photo"]
@@ -163,11 +163,11 @@ def test_bytes_among_other_values_of_sqlite_are_exported_as_text_and_counted(tmp
     url = sqlite(tmp_path, MIXED)
     declared = attributes(url, "mixed")
     assert {*types(declared).values()} == {"integer", "text"}
-    made = public.export(url, "mixed", tmp_path / "made")
-    assert public.differences(url, "mixed", made) == []
-    rows = public.documents(made.files["json"])
+    made = introspected.export(url, "mixed", tmp_path / "made")
+    assert introspected.differences(url, "mixed", made) == []
+    rows = file_readers.documents(made.files["json"])
     assert [row["texts"] for row in rows] == ["a", "\ufffd\ufffd", "é", "7", None]
     assert [row["numbers"] for row in rows] == ["1", "1", "two", "2.5", None]
     assert [row["b"] for row in rows] == ["ab", "é", "3", None, "0.1"]
     assert dict(made.changed)["bytes that are not UTF-8, replaced by U+FFFD", "rows.reals"] == 1
-    assert public.use_everything(url, "mixed") > 20
+    assert introspected.use_everything(url, "mixed") > 20

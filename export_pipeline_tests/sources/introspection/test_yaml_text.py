@@ -14,7 +14,7 @@ from export_pipeline.datasets.table import TableModel
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import file_readers, introspected
 from export_pipeline_tests.sources.introspection.schemas import attributes, execute, sqlite, types
 
 
@@ -80,16 +80,16 @@ def test_comments_say_what_somebody_may_want_to_change(shop: str) -> None:
 
 
 def test_an_introspected_table_exports_at_once_in_every_format(shop: str, tmp_path: Path) -> None:
-    made = public.export(shop, "customers", tmp_path / "made")
+    made = introspected.export(shop, "customers", tmp_path / "made")
 
-    assert public.differences(shop, "customers", made) == []
+    assert introspected.differences(shop, "customers", made) == []
     assert set(made.files) == {"csv", "json", "jsonl", "excel", "pdf", "parquet"}
 
 
 def test_deleted_rows_stay_out_and_names_of_others_come_where_asked(shop: str, tmp_path: Path) -> None:
-    made = public.export(shop, "orders", tmp_path / "made", ["json"])
+    made = introspected.export(shop, "orders", tmp_path / "made", ["json"])
 
-    assert [row["id"] for row in public.documents(made.files["json"])] == [1, 2]
+    assert [row["id"] for row in file_readers.documents(made.files["json"])] == [1, 2]
 
 
 def test_the_columns_that_people_read_are_guessed(tmp_path: Path) -> None:
@@ -107,6 +107,6 @@ def test_a_table_whose_key_is_json_can_be_exported(postgres_url: str, tmp_path: 
         "CREATE TABLE t (k jsonb PRIMARY KEY); INSERT INTO t VALUES ('[10]'), ('[9]');"
         "CREATE TABLE of_t (id int PRIMARY KEY, t jsonb REFERENCES t)",
     )
-    made = public.export(postgres_url, "t", tmp_path / "t", ["csv"])
-    assert public.differences(postgres_url, "t", made) == []
-    public.export(postgres_url, "of_t", tmp_path / "of_t", ["csv"])
+    made = introspected.export(postgres_url, "t", tmp_path / "t", ["csv"])
+    assert introspected.differences(postgres_url, "t", made) == []
+    introspected.export(postgres_url, "of_t", tmp_path / "of_t", ["csv"])

@@ -14,7 +14,7 @@ from export_pipeline.formats.options import FormatOptions
 from export_pipeline.sources.introspection.introspect import introspect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.tables import read as source
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import introspected
 from export_pipeline_tests.sources.introspection.schemas import execute
 
 SCHEMA = """
@@ -108,4 +108,4 @@ def test_values_that_differ_in_case_alone_exist_each(url: str) -> None:
 @pytest.mark.slow
 def test_an_introspected_table_works_as_it_is_written(url: str) -> None:
     assert "loose" in introspect(url, "t").yaml
-    assert public.use_everything(url, "t") > 40
+    assert introspected.use_everything(url, "t") > 40

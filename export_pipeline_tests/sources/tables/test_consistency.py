@@ -45,7 +45,7 @@ def run(url: str, *statements: str) -> None:
 
 
 def read(snapshot: Snapshot, spec: dict[str, Any]) -> ExportData:
-    return table.read(snapshot, Request("items", tabular, spec, None, options(spec)()))
+    return table.read(snapshot, Request("items", tabular, spec, None, options(spec).model_validate({})))
 
 
 def spec(name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from export_pipeline.formats.options import FormatOptions
 from export_pipeline.sources.snapshot import open_snapshot
 from export_pipeline.sources.tables import read as source
 from export_pipeline.sources.tables.type_order import TypeOrder, find_type_order
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import plain_driver
 from export_pipeline_tests.sources.introspection.schemas import execute
 
 KEYS = {
@@ -83,7 +83,7 @@ def declared(key: str = "k", **more: Any) -> dict[str, Any]:
 def test_keys_of_every_type_have_the_databases_order(postgres_url: str) -> None:
     execute(postgres_url, TYPES)
     for type_, values in KEYS.items():
-        with public.plain(postgres_url) as connection:
+        with plain_driver.connect(postgres_url) as connection:
             cursor = connection.cursor()
             cursor.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (n int, k {type_} UNIQUE)")
             for number, value in enumerate([*reversed(values), None]):
@@ -102,7 +102,7 @@ def test_keys_of_every_type_have_the_databases_order(postgres_url: str) -> None:
 @pytest.mark.slow
 def test_types_without_an_order_and_texts_are_sorted_by_code_point(postgres_url: str) -> None:
     for type_, values in UNORDERED.items():
-        with public.plain(postgres_url) as connection:
+        with plain_driver.connect(postgres_url) as connection:
             cursor = connection.cursor()
             cursor.execute(f"DROP TABLE IF EXISTS t; CREATE TABLE t (n int, k {type_})")
             for number, value in enumerate([*values, None]):
@@ -141,7 +141,7 @@ def test_a_name_that_several_schemas_have_is_ordered_where_all_are(postgres_url:
 
 def test_sqlite_orders_each_cell_by_what_it_is(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/app.db"
-    with public.plain(url) as connection:
+    with plain_driver.connect(url) as connection:
         connection.execute("CREATE TABLE t (n INTEGER, k)")
         cells = [b"\x00", "b", "B", 10, 9.5, 9, None, "", -1]
         connection.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(cells)))

@@ -118,7 +118,9 @@ def test_windows_of_one_snapshot_need_no_further_connection(postgres_url: str) -
     totals = []
     with open_snapshot(postgres_url) as snapshot:
         for window in [windows[2], windows[2], windows[0], windows[2]]:
-            data = table.read(snapshot, Request("t", tabular, spec, None, options(spec)(), window))
+            data = table.read(
+                snapshot, Request("t", tabular, spec, None, options(spec).model_validate({}), window)
+            )
             totals.append((dict(data.previous_totals), len(data.warnings)))
             assert data.tables["rows"].arrow().num_rows == 1
             assert count_connections(postgres_url) == 1

@@ -22,7 +22,7 @@ from export_pipeline.formats.registry import FORMATS
 from export_pipeline.orchestration.runs.staging import load, save
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.tables import read as source
-from export_pipeline_tests.hostile import public_databases as public
+from export_pipeline_tests.hostile import introspected
 from export_pipeline_tests.sources.introspection.schemas import execute
 from export_pipeline_tests.tools import require_tool
 
@@ -51,7 +51,7 @@ def made(postgres_url: str, tmp_path: Path) -> dict[str, Any]:
     """The files by format, and what was counted, by format and for the read."""
     execute(postgres_url, SCHEMA)
     spec = TableModel.model_validate(SPEC).spec()
-    options = tabular.options(spec)()
+    options = tabular.options(spec).model_validate({})
     with open_snapshot(postgres_url) as snapshot:
         data = source.read(snapshot, Request("t", tabular, spec, None, options, None))
         save(data, tmp_path / "read")
@@ -129,7 +129,7 @@ def test_a_number_with_more_digits_still_stops_the_export(postgres_url: str) -> 
     columns = [{"name": "n", "type": "decimal(5,2)"}]
     spec = {"source": {"table": "t"}, "columns": columns}
     with open_snapshot(postgres_url) as snapshot:
-        request = Request("t", tabular, spec, None, tabular.options(spec)(), None)
+        request = Request("t", tabular, spec, None, tabular.options(spec).model_validate({}), None)
         data = source.read(snapshot, request)
         with pytest.raises(SourceError, match="column 'n' holds a value that is no decimal"):
             data.tables["rows"].arrow()
@@ -137,7 +137,7 @@ def test_a_number_with_more_digits_still_stops_the_export(postgres_url: str) -> 
 
 def test_an_introspected_table_has_them_too(postgres_url: str, tmp_path: Path) -> None:
     execute(postgres_url, SCHEMA)
-    exported = public.export(postgres_url, "t", tmp_path / "made", ["csv"])
+    exported = introspected.export(postgres_url, "t", tmp_path / "made", ["csv"])
     assert exported.problems == []
     _, *rows = csv.reader(io.StringIO(exported.files["csv"].read_text("utf-8")))
     assert [row[1] for row in rows] == N

@@ -387,7 +387,7 @@ def test_reading_may_stop_early(shop: tuple[str, Tables]) -> None:
     )
     with open_snapshot(url) as snapshot:
         for _ in range(3):
-            data = table.read(snapshot, Request("t", tabular, spec, None, options(spec)()))
+            data = table.read(snapshot, Request("t", tabular, spec, None, options(spec).model_validate({})))
             batches = data.tables["rows"].open()
             assert next(batches).column(0)[0].as_py() == 1
             batches.close()  # type: ignore[attr-defined]

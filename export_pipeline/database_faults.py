@@ -298,7 +298,7 @@ def code_of(error: BaseException) -> str:
     if (number := _number(error)) is not None:
         return f"error {number}"
     if (state := sqlstate_of(error)) is not None:
-        from psycopg2 import errorcodes  # type: ignore[import-untyped]
+        from psycopg2 import errorcodes
 
         with suppress(KeyError):
             return f"{errorcodes.lookup(state).lower().replace('_', ' ')} (SQLSTATE {state})"

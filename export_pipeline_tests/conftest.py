@@ -9,6 +9,7 @@ from unittest import mock
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from httpx._config import create_ssl_context
 from httpx._transports import default as httpx_transport
 
 from export_pipeline import redaction
@@ -59,9 +60,7 @@ def _no_passwords_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def _certificates_read_once() -> Iterator[None]:
     """Each client of httpx would read all certificates of the authorities anew: 20 ms, also where it asks without TLS."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            httpx_transport, "create_ssl_context", functools.cache(httpx_transport.create_ssl_context)
-        )
+        patch.setattr(httpx_transport, "create_ssl_context", functools.cache(create_ssl_context))
         yield
 
 

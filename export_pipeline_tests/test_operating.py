@@ -104,9 +104,9 @@ def test_the_sql_works_as_it_stands(postgres_url: str, tmp_path: Path) -> None:
     database.close()
     with Ledger(url) as ledger:
         (job,) = ledger.find()
-        (schedule,) = list_schedules(open_engine(url))
-    assert not schedule.active
-    schedule.check()
+        (read,) = list_schedules(open_engine(url))
+    assert not read.active
+    read.check()
     assert (job.recipients, job.filters) == (["ann@example.org"], {"status": {"equals": "SUCCESSFUL"}})
 
 

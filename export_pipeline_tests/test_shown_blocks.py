@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-import yaml  # type: ignore[import-untyped]
+import yaml
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 

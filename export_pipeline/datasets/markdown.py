@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from export_pipeline.core.description import ColumnDescription
 from export_pipeline.datasets.dataset import Dataset

@@ -131,7 +131,7 @@ def check_yaml(text: str) -> None:
     Raises:
         DefsYamlError: a field is wrong.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         TableModel.model_validate(yaml.safe_load(text)["attributes"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 MAX_BYTES = 300_000
 """Enough for some thousand columns. Dagster reads a file of this size in seconds."""

@@ -336,7 +336,7 @@ def _codec(encoding: str) -> str | None:
     """Return Python's name of a server's encoding; None if it holds any text or is unknown."""
     if encoding in ("UTF8", "SQL_ASCII"):
         return None
-    from psycopg2.extensions import encodings  # type: ignore[import-untyped]
+    from psycopg2.extensions import encodings
 
     codec: str | None = encodings.get(encoding)
     return codec

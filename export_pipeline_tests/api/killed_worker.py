@@ -40,4 +40,5 @@ def die_at(step: str, settings: Settings, folder: str, request: InlineRequest) -
             FolderUpload._show = die_after(FolderUpload._show, number)  # type: ignore[method-assign]
         case "completed":
             InlineExports.completed = die_after(InlineExports.completed)  # type: ignore[method-assign]
-    InlineExporter(settings, inline_worker.load_datasets(), folder).make(request)
+    datasets = inline_worker.load_datasets()  # type: ignore[attr-defined]
+    InlineExporter(settings, datasets, folder).make(request)

@@ -18,6 +18,7 @@ from export_pipeline.api.problems import Problem
 from export_pipeline.jobs import EventKind, Status
 from export_pipeline.rights import RIGHTS
 from export_pipeline.sources.snapshot import SourceUnavailableError
+from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.keys import manifest_key
 from export_pipeline_tests.api.service import CONTENT, Running, start
 from export_pipeline_tests.jobs.database import Database
@@ -99,7 +100,7 @@ def test_a_file_is_sent_as_it_was_when_its_download_is_recorded(
     client = service.client()
     made = ask(client, accounts[0])
     service.complete(made["id"])
-    path = service.store.path(str(service.ledger.get(made["id"]).file_key))
+    path = file_path(service, made["id"])
     record = downloads._record
 
     async def late(*arguments: Any) -> None:
@@ -135,7 +136,13 @@ def test_a_download_that_is_refused_leaves_no_file_open(
     assert problem(client.get(f"/v1/exports/{made['id']}/file")) == (410, "expired")
     # The error is kept here with all its frames, as a log may do.
     assert refusals
-    assert not is_open(service.store.path(str(service.ledger.get(made["id"]).file_key)))
+    assert not is_open(file_path(service, made["id"]))
+
+
+def file_path(service: Running, id: str) -> Path:
+    """The path of an export's file in the store, which is a folder."""
+    assert isinstance(service.store, FolderStore)
+    return service.store.path(str(service.ledger.get(id).file_key))
 
 
 def is_open(path: Path) -> bool:

@@ -16,6 +16,7 @@ from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.jobs import Ledger, LedgerUnavailableError
 from export_pipeline.settings import Settings
 from export_pipeline.store import upload
+from export_pipeline.store.publish import publish as publish_file
 from export_pipeline.tabular.options import Parts
 
 
@@ -69,10 +70,9 @@ def test_what_cannot_be_made_leaves_nothing_and_says_why(
         case "disk full":
             monkeypatch.setattr(upload, "write_all", fail(OSError(errno.ENOSPC, "No space left on device")))
         case "canceled and deleted":
-            real = inline_export.publish
 
             def publish(*args: Any, **more: Any) -> Any:
-                result = real(*args, **more)
+                result = publish_file(*args, **more)
                 with Ledger(settings.jobs_url) as ledger:
                     (job,) = ledger.find()
                     ledger.canceled(job.id)

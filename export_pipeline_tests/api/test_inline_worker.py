@@ -58,7 +58,7 @@ def test_a_maker_that_hangs_in_the_kernel_holds_up_nobody(
         return real(pid, options)
 
     with monkeypatch.context() as patch:  # the parent has it from its fork
-        patch.setattr(inline_worker.os, "waitpid", waitpid)
+        patch.setattr(os, "waitpid", waitpid)
         parent.fork(load_datasets())
     process = parent._process
     for _ in range(2):

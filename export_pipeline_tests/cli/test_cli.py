@@ -11,6 +11,7 @@ import pytest
 
 from export_pipeline.cli import deployment
 from export_pipeline.formats.csv import write as csv
+from export_pipeline.formats.csv.dialect import BOM
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import Source
@@ -73,7 +74,7 @@ def test_options_reach_the_export(command: Command, source: Source, tmp_path: Pa
         "request", "takeoff", "--scope", source.scopes[0], "-o", "csv_bom=true", "-o", "include_rejected=true", "--json"
     )  # fmt: skip
     (file,) = ended.json["exports"]
-    assert (tmp_path / "store" / file["file_key"]).read_bytes().startswith(csv.BOM)
+    assert (tmp_path / "store" / file["file_key"]).read_bytes().startswith(BOM)
     assert file["row_count"] > source.exported(source.scopes[0])
 
 

@@ -14,10 +14,10 @@ from export_pipeline.schedules.due_times import Schedule, due
 
 def _window(start: str, end: str, zone: str) -> Window:
     """A window between two times of a zone's clock, its ends in UTC."""
-    ends = (
+    first, last = (
         datetime.fromisoformat(one).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for one in (start, end)
     )
-    return Window("w", *ends, timezone=zone)
+    return Window("w", first, last, timezone=zone)
 
 
 @pytest.mark.parametrize(

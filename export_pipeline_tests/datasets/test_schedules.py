@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from export_pipeline.datasets import requests, schedules
+from export_pipeline.datasets.requests import typed_options as check_options
 from export_pipeline.delivery.addresses import check_addresses
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.jobs.database import open_engine
@@ -130,12 +131,11 @@ def test_a_check_that_hangs_is_its_schedule_s_fault_alone(
 ) -> None:
     slow, quick = insert(deployment, owner="slow@example.org"), insert(deployment)
     monkeypatch.setattr(requests, "CHECK_SECONDS", 0.5)
-    real = schedules.typed_options
 
     def typed_options(*given: Any, **options: Any) -> Any:
         while options["requested_by"]:
             pass
-        return real(*given, **options)
+        return check_options(*given, **options)
 
     monkeypatch.setattr(schedules, "typed_options", typed_options)
     look(deployment)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from export_pipeline import tabular
 from export_pipeline.core.export_data import ExportData, Request
@@ -54,7 +54,7 @@ class Export:
 
     data: ExportData
     layout: Layout
-    options: FormatOptions
+    options: Any  # a FormatOptions, a class that is made at run time
     folder: Path
 
     def file(self, format: str) -> Path:

@@ -92,7 +92,7 @@ class MailServer:
 
     async def _answered(self, server: SMTP, answer: str) -> str:
         if answer == DROP:
-            assert server.transport is not None
+            assert isinstance(server.transport, asyncio.Transport)
             server.transport.abort()
             await asyncio.sleep(0.05)
         return answer

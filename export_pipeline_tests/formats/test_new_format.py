@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from export_pipeline.project.new_project import write_project
 from export_pipeline_tests.paths import ROOT

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from export_pipeline_tests.hostile.conftest import Hostile
-from export_pipeline_tests.hostile.database import BROKEN_BYTES
 from export_pipeline_tests.hostile.rules import DAMAGED, replaced, totals
+from export_pipeline_tests.hostile.strings import BROKEN_BYTES
 from export_pipeline_tests.takeoff_data import rows
 
 

@@ -15,9 +15,9 @@ from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.jobs.purge import purge, unpublish_own
 from export_pipeline.store import manifest_key
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.manifest import Manifest
+from export_pipeline.store.manifest import Manifest, read_manifest
 from export_pipeline.store.parts import PartedUpload, RenderedPart
-from export_pipeline.store.publish import publish, read_manifest
+from export_pipeline.store.publish import publish
 from export_pipeline_tests.jobs.lives import job_in, run_of
 
 NOW = datetime.now(UTC)

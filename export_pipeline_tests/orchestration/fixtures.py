@@ -74,7 +74,7 @@ def read_once() -> Iterator[None]:
             patch.setattr(
                 module,
                 "component_tree",
-                lambda: tree(os.environ.get("EXPORT_TIMEZONE"), loading.defs_folder()),
+                lambda: tree(os.environ.get("EXPORT_TIMEZONE"), loading.defs_folder()),  # type: ignore[attr-defined]
             )
         yield
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from export_pipeline.definitions import defs
 from export_pipeline.demo import archive, bookkeeping, ecology, property_services

@@ -9,6 +9,7 @@ import pytest
 
 from export_pipeline.jobs import Job, Ledger
 from export_pipeline.orchestration import store_io_manager
+from export_pipeline.orchestration.runs.attempts import complete_jobs
 from export_pipeline.store.folder_upload import FolderUpload
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files, steps
@@ -74,12 +75,11 @@ def test_a_run_that_nobody_waits_for_leaves_the_file_of_a_job(
     (first,) = files(deployment.run(["csv"], "daily", day)).values()
     job = job_of(ledger, first["key"])
     waiting = ledger.request("takeoff", "csv", scope=deployment.scope)
-    complete = store_io_manager.complete_jobs
 
     def canceled(*arguments: Any) -> None:
         ledger.canceled(waiting.id)
         ledger.hold(job.id, True)
-        complete(*arguments)
+        complete_jobs(*arguments)
 
     monkeypatch.setattr(store_io_manager, "complete_jobs", canceled)
     result = deployment.run(["csv"], "daily", day, tags={f"export_pipeline/job.csv.{waiting.id}": "1"})

@@ -14,8 +14,8 @@ from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs.attempts import ProgressReporter
 from export_pipeline.orchestration.runs.reconciler import reconcile_jobs
 from export_pipeline_tests.commands import Command
+from export_pipeline_tests.delivery.mail_server import MailServer
 from export_pipeline_tests.orchestration.deployment import Deployment, Source, files
-from export_pipeline_tests.orchestration.fixtures import MailServer
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from dagster_aws.s3 import S3Resource
 from export_pipeline.orchestration.resources import ExportStore, store_resources
 from export_pipeline.orchestration.s3_resource import StoreS3Resource
 from export_pipeline.settings import load_settings
-from export_pipeline.verify import verify_file
+from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
 from export_pipeline_tests.orchestration.outages import reload
 from export_pipeline_tests.services.fixtures import Bucket

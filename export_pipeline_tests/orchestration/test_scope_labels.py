@@ -64,7 +64,7 @@ def test_partitions_lose_their_names_when_a_dataset_is_switched_to_ids(persons: 
         repository_def=persons.definitions.get_repository_def(),
         resources={name: persons.definitions.resources[name] for name in ("source", "ledger", "store")},
     ) as context:
-        added, deleted = sensor.evaluate_tick(context).dynamic_partitions_requests
+        added, deleted = sensor.evaluate_tick(context).dynamic_partitions_requests or ()
     assert sorted(added.partition_keys) == sorted([first, second])
     assert deleted.partition_keys == [named]
     persons.instance.add_dynamic_partitions("takeoff_scopes", [first])  # while both are there

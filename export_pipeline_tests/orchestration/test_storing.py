@@ -30,9 +30,10 @@ from export_pipeline.orchestration.runs import errors
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.runs.staging_cleanup import KEPT_SECONDS, clean_staging
+from export_pipeline.orchestration.source_reads import clean
 from export_pipeline.store import StoreUnavailableError, s3_upload
 from export_pipeline.store.folder import FolderStore
-from export_pipeline.store.publish import verify_file
+from export_pipeline.store.publish import publish, verify_file
 from export_pipeline_tests.orchestration.deployment import Deployment, failures, files
 from export_pipeline_tests.services.fixtures import Bucket
 
@@ -144,7 +145,6 @@ def test_a_job_that_is_canceled_while_its_file_is_proven_gets_none(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    publish = store_io_manager.publish
 
     def looking(*arguments: Any, **options: Any) -> Any:
         ledger.canceled(job.id, "somebody")
@@ -178,7 +178,6 @@ def test_a_late_run_does_not_replace_the_file_of_a_newer_attempt(
     if when == "read_back":
         during(monkeypatch, "read_back", newer)
     else:
-        publish = store_io_manager.publish
 
         def late(*arguments: Any, **options: Any) -> Any:
             newer()
@@ -210,7 +209,6 @@ def test_a_late_run_does_not_even_begin_to_store(
     """It would end the upload of the newer attempt, which has the same key."""
     from export_pipeline.orchestration import ops
 
-    clean = ops.clean
     monkeypatch.setattr(ops, "clean", lambda data: (again(ledger, job), clean(data))[1])
     monkeypatch.setattr(FolderStore, "begin", lambda *_, **__: pytest.fail("it began"))
     assert "Attempt 1 is over" in failures(work(deployment, job))["render_csv"]
@@ -220,7 +218,6 @@ def test_a_late_run_does_not_even_begin_to_store(
 def test_a_file_that_a_newer_attempt_completed_at_the_last_moment_is_not_taken_away(
     deployment: Deployment, ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish = store_io_manager.publish
 
     def overtaken(*arguments: Any, **options: Any) -> Any:
         done = publish(*arguments, **options)
@@ -254,7 +251,8 @@ def test_a_canceled_job_ends_its_upload_to_a_slow_server(
     deployment: Deployment, ledger: Ledger, job: Job, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from export_pipeline.store.s3 import S3Store
-    from export_pipeline_tests.orchestration.runs.test_errors import reload, use_s3
+    from export_pipeline_tests.orchestration.outages import reload
+    from export_pipeline_tests.orchestration.runs.test_errors import use_s3
 
     use_s3(bucket, monkeypatch)
     monkeypatch.setattr(s3_upload, "PART_BYTES", 4096)
@@ -300,7 +298,7 @@ def test_a_ledger_that_stays_away_after_publishing_leaves_a_file_that_purge_name
     os.utime(deployment.folder / "store" / key, (hours_ago, hours_ago))
     findings: list[FileFinding] = []
     purge(ledger, deployment.store, retention=timedelta(days=7), report=findings.append)
-    assert [(finding.what, finding.key) for finding in findings] == [(FindingKind.STRAY, key)]
+    assert [(finding.kind, finding.key) for finding in findings] == [(FindingKind.STRAY, key)]
 
     assert work(deployment, ledger.retry(job.id)).success
     assert ledger.get(job.id).file_key == key

@@ -13,7 +13,6 @@ import pytest
 from export_pipeline.components import loading
 from export_pipeline.components.loading import datasets
 from export_pipeline.datasets.backfills import request_backfill
-from export_pipeline.defs import __path__ as defs_paths
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
 from export_pipeline.jobs.known_files import KnownFiles
 from export_pipeline.orchestration import backfill_job
@@ -24,8 +23,9 @@ from export_pipeline.schedules.backfill import BackfillCounts
 from export_pipeline_tests.commands import Command
 from export_pipeline_tests.orchestration.deployment import QUIET, Deployment, failures, files
 from export_pipeline_tests.orchestration.requesting import launch, tick
+from export_pipeline_tests.paths import ROOT
 
-TAKEOFF = Path(next(iter(defs_paths))) / "takeoff" / "defs.yaml"
+TAKEOFF = ROOT / "export_pipeline" / "defs" / "takeoff" / "defs.yaml"
 DAY = "2026-02-02"
 CSV = dg.AssetKey(["takeoff", "daily", "csv"])
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.store.manifest import Manifest, ManifestError, Schema, changed_cells
+from export_pipeline.core.schema import Schema
+from export_pipeline.store.manifest import Manifest, ManifestError, changed_cells
 
 SHA = "0" * 64
 

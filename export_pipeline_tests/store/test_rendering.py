@@ -20,7 +20,7 @@ def test_a_format_writes_into_an_upload(name: str, tmp_path: Path) -> None:
     main = table((Column("n", "N", Kind.INTEGER),), [(n,) for n in range(1000)])
     layout = Layout("T", CREATED, main, main, (), ())
     with begin(store, f"exports/s/1{format.extension}", tmp_path) as upload:
-        options = FormatOptions(zip_formats=["parquet"]).of(name)
+        options = FormatOptions.model_validate({"zip_formats": ["parquet"]}).of(name)
         rendered = format.render(layout, cast(BinaryIO, upload), options)
         upload.finish()
         facts = format.read_back(upload.path, options)

@@ -269,11 +269,11 @@ def test_links_of_a_handed_in_client_are_signed_by_version_4(bucket: Bucket, s3:
 # --- what people get wrong
 
 
-def test_wrong_credentials_are_reported(bucket: Bucket, s3: S3Server) -> None:
-    for wrong in ({"aws_secret_access_key": "wrong"}, {"aws_access_key_id": "wrong"}):
-        store = open_store(bucket.url, clients=lambda _, wrong=wrong: s3.client(**wrong))
-        with pytest.raises(StoreError, match="does not accept the credentials: correct the access key"):
-            store.check()
+@pytest.mark.parametrize("wrong", ["aws_secret_access_key", "aws_access_key_id"])
+def test_wrong_credentials_are_reported(bucket: Bucket, s3: S3Server, wrong: str) -> None:
+    store = open_store(bucket.url, clients=lambda _: s3.client(**{wrong: "wrong"}))
+    with pytest.raises(StoreError, match="does not accept the credentials: correct the access key"):
+        store.check()
 
 
 def test_a_missing_bucket_is_reported(s3: S3Server) -> None:

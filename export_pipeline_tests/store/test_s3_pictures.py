@@ -129,7 +129,7 @@ def test_a_server_that_is_away_is_asked_once_and_costs_no_export(
     with server({}) as (gone, _):
         monkeypatch.setenv("EXPORT_S3_ENDPOINT_URL", gone)
     clients: list[object] = []
-    new_client = s3_pictures.S3Pictures._client.func
+    new_client = s3_pictures.S3Pictures._client.func  # type: ignore[attr-defined]
     counted = property(lambda self: clients.append(self) or new_client(self))
     monkeypatch.setattr(s3_pictures.S3Pictures, "_client", counted)
     printed = warnings(laid_out(tmp_path, "1.png", "2.png", "3.png"), tmp_path / "t.pdf")

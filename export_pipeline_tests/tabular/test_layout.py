@@ -234,7 +234,7 @@ def test_a_month_is_never_called_by_a_day_of_the_next() -> None:
         assert layout(staged(spec, CELLS, {"columns": ["id"]}, window=october)).file_name == name
 
 
-PRINT = {
+PRINT: dict[str, Any] = {
     "print": ["status", "id", "rate", "paid"],
     "columns": [
         {"name": "id", "type": "integer", "print": {"header": "No."}},

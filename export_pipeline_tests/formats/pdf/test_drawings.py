@@ -106,8 +106,8 @@ def test_a_shape_outside_the_plane_is_still_on_the_page(tmp_path: Path) -> None:
     ],
 )
 def test_odd_shapes_do_not_stop_the_file(tmp_path: Path, rows: list[tuple[Any, ...]]) -> None:
-    for size in ((0, 0), (100, float("nan")), (50, 80)):
-        drawn(tmp_path, Drawing("Odd", *size, shapes(*rows)))
+    for width, height in ((0, 0), (100, float("nan")), (50, 80)):
+        drawn(tmp_path, Drawing("Odd", width, height, shapes(*rows)))
 
 
 @pytest.mark.slow

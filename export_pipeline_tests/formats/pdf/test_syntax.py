@@ -14,8 +14,8 @@ from export_pipeline.core.layout import Section
 from export_pipeline.formats.pdf.objects import PdfFile
 from export_pipeline.formats.pdf.readback import read_back
 from export_pipeline.formats.pdf.syntax import are_objects, are_operators, has_repeated_key
-from export_pipeline_tests.formats.pdf.reading import layout, rendered
-from export_pipeline_tests.formats.pdf.test_tagged import layouts, linked, table, write
+from export_pipeline_tests.formats.pdf.reading import layout, rendered, write
+from export_pipeline_tests.formats.pdf.test_tagged import layouts, linked, table
 
 OBJECTS = (
     b"12", b" -1.5\n", b"+.5", b"true", b"null", b"7 0 R", b"/Name", b"/", b"/A#20B", b"(text)", b"(a \\) b)",

@@ -22,6 +22,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Section
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.pdf import columns as measuring
+from export_pipeline.formats.pdf.style import PAD_X
 from export_pipeline_tests.formats.pdf.reading import layout, poppler, write
 from export_pipeline_tests.formats.tables import table as of_rows
 
@@ -81,7 +82,8 @@ def pages(path: Path) -> Iterator[list[Word]]:
     pattern = r'<word xMin="([\d.-]+)" yMin="([\d.-]+)" xMax="([\d.-]+)" yMax="([\d.-]+)">(.*?)</word>'
     for page in poppler(path, "-bbox").split("<page ")[1:]:
         yield [
-            Word(*map(float, fields[:4]), html.unescape(fields[4])) for fields in re.findall(pattern, page)
+            Word(float(x0), float(y0), float(x1), float(y1), html.unescape(text))
+            for x0, y0, x1, y1, text in re.findall(pattern, page)
         ]
 
 
@@ -192,17 +194,17 @@ def asked(name: str, least: int, preferred: int, compact: int, cells: list[int])
 def test_headers_wrap_before_texts_do() -> None:
     texts = [asked("text", 400, 1_000, 1_000, [1_000] * 9), asked("amount", 200, 600, 250, [200] * 9)]
     (strip,) = measuring.arrange(texts, 1_300)
-    wide, narrow = (slot.width + 2 * measuring.PAD_X for slot in strip.slots)
+    wide, narrow = (slot.width + 2 * PAD_X for slot in strip.slots)
     assert wide >= 1_000
     assert narrow >= 250
     (strip,) = measuring.arrange(texts, 1_700)
-    assert [slot.width + 2 * measuring.PAD_X >= 600 for slot in strip.slots] == [True, True]
+    assert [slot.width + 2 * PAD_X >= 600 for slot in strip.slots] == [True, True]
 
 
 def test_width_goes_where_it_makes_rows_lower() -> None:
     cells = [2_900, 2_700, 2_800, 2_950, 2_600]
     titles, notes = asked("title", 800, 3_000, 3_000, cells), asked("note", 800, 9_000, 9_000, [4_500] * 5)
     (strip,) = measuring.arrange([titles, notes], 5_500)
-    title, note = (slot.width + 2 * measuring.PAD_X for slot in strip.slots)
+    title, note = (slot.width + 2 * PAD_X for slot in strip.slots)
     assert title >= 2_950  # an equal share, 2,750, would break three of the titles
     assert note >= 4_500 * 1.06 / 2  # and the notes take two lines either way

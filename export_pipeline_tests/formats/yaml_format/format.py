@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from pydantic import Field
 
 from export_pipeline.core.layout import Layout

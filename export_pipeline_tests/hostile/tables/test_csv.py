@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from export_pipeline_tests.hostile.rules import is_formula
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
 from export_pipeline_tests.hostile.tables.rules import Changed
@@ -69,7 +70,7 @@ def check_csv(made: Exported) -> None:
     heads = []
     for column in sample.columns:
         above = rules.header(column, options.get("csv_headers") == "name")
-        if rules.is_formula(above):
+        if is_formula(above):
             changed[rules.GUARDED, "(headers)"] += 1
             above = f"'{above}"
         heads.append(above)

@@ -21,10 +21,12 @@ from lxml import etree
 from python_calamine import CalamineWorkbook
 
 from export_pipeline.formats.excel.names import column_letters
+from export_pipeline_tests.hostile.rules import is_formula
 from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
 from export_pipeline_tests.hostile.tables.rules import Changed
 from export_pipeline_tests.hostile.tables.samples import Given
+from export_pipeline_tests.hostile.tables.values import EPOCH, MICROSECOND, wall
 
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 KEEP_DIGITS = "written as text to keep every digit"
@@ -76,7 +78,7 @@ def _excel_cell(
         return ("s", column.get("null_text", "")) if column.get("null_text") else None
     if column.kind in rules.TEXTS:
         text = str(rules.labelled(column, value))
-        if options.get("excel_guard_formulas") and rules.is_formula(text):
+        if options.get("excel_guard_formulas") and is_formula(text):
             count(rules.GUARDED)
             text = f"'{text}"
         if len(text.encode("utf-16-le")) > 2 * 32_767:
@@ -105,9 +107,9 @@ def _excel_cell(
 
 
 def _excel_time(micros: int, zone: str | None, count: Callable[[str], None]) -> tuple[str, Any]:
-    local = rules.wall(micros, zone)
+    local = wall(micros, zone)
     if zone not in (None, "UTC") and rules.FIRST <= local <= rules.LAST:
-        there = (rules.EPOCH + local * rules.MICROSECOND).replace(tzinfo=ZoneInfo(zone or ""))
+        there = (EPOCH + local * MICROSECOND).replace(tzinfo=ZoneInfo(zone or ""))
         with suppress(OverflowError):
             if there.utcoffset() != there.replace(fold=1).utcoffset():
                 count(TWICE)
@@ -137,7 +139,7 @@ def _says(
     if kind == "old":
         text = cell[1] if "." in cell[1] else f"{cell[1]}.000000"
         cycles = (value < rules.FIRST) - (value > rules.LAST)
-        moment = rules.EPOCH.replace(tzinfo=None) + (value + cycles * rules.CYCLE) * rules.MICROSECOND
+        moment = EPOCH.replace(tzinfo=None) + (value + cycles * rules.CYCLE) * MICROSECOND
         rest = moment.isoformat("T", "microseconds")[4:]
         return cell[0] == "s" and text == f"{moment.year - 400 * cycles:04}{rest}"
     if kind == "moved":
@@ -162,9 +164,9 @@ def check_excel(made: Exported) -> None:
     letters = [column_letters(index) for index in range(len(heads))]
     changed: Changed = Counter()
     for column in sample.columns:
-        if options.get("excel_guard_formulas") and rules.is_formula(rules.header(column)):
+        if options.get("excel_guard_formulas") and is_formula(rules.header(column)):
             changed[rules.GUARDED, rules.header(column)] += 1
-    guarded = [f"'{h}" if options.get("excel_guard_formulas") and rules.is_formula(h) else h for h in heads]
+    guarded = [f"'{h}" if options.get("excel_guard_formulas") and is_formula(h) else h for h in heads]
     found_heads = [rows[top].get(letter, ("s", ""))[1] for letter in letters]
     assert found_heads == guarded
     for row in range(sample.rows):

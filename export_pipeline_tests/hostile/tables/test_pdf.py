@@ -18,6 +18,7 @@ from export_pipeline_tests.hostile.tables import rules
 from export_pipeline_tests.hostile.tables.exporting import Exported, each_sample
 from export_pipeline_tests.hostile.tables.rules import Changed
 from export_pipeline_tests.hostile.tables.samples import Given
+from export_pipeline_tests.hostile.tables.values import EPOCH, MICROSECOND, wall
 
 
 def _pdf_cell(column: Given, value: Any, count: Callable[[str], None]) -> str:
@@ -56,11 +57,11 @@ def _pdf_time(column: Given, value: Any, count: Callable[[str], None]) -> str:
         count(f"printed as {pattern}")
     if column.kind == "date":
         return text
-    local = rules.wall(value, zone)
+    local = wall(value, zone)
     if not pattern and local % 1_000_000:
         text += f".{local % 1_000_000:06}".rstrip("0")
     if zone not in (None, "UTC") and rules.FIRST <= local <= rules.LAST:
-        there = (rules.EPOCH + local * rules.MICROSECOND).replace(tzinfo=ZoneInfo(zone))
+        there = (EPOCH + local * MICROSECOND).replace(tzinfo=ZoneInfo(zone))
         with suppress(OverflowError):
             if there.utcoffset() != there.replace(fold=1).utcoffset():
                 text += " " + rules.iso(value, zone)[-6:]

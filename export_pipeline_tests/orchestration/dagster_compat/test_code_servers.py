@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_representation import grpc_server_registry
 from dagster._core.remote_representation.grpc_server_registry import GrpcServerRegistry, ServerRegistryEntry
 from dagster._daemon.controller import DagsterDaemonController
-from dagster._grpc.server import GrpcServerCommand
+from dagster._grpc.constants import GrpcServerCommand
+from dagster._time import get_current_timestamp
 
 from export_pipeline.orchestration.dagster_compat.code_servers import keep_code_servers
 from export_pipeline.orchestration.dagster_compat.daemon import required_daemons
@@ -26,7 +26,7 @@ def test_else_the_daemon_would_start_a_code_server_each_minute(monkeypatch: pyte
     with GrpcServerRegistry(None, GrpcServerCommand.API_GRPC, 20, 60, False) as registry:
 
         def is_kept(age: float = 0) -> bool:
-            now = grpc_server_registry.get_current_timestamp()
+            now = get_current_timestamp()
             registry._active_entries["origin"] = ServerRegistryEntry(
                 process=process,
                 loadable_target_origin=None,

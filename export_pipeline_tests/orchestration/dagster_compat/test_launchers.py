@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import raise_execution_interrupts
 from dagster._core.events import DagsterEvent
+from dagster._core.launcher.base import RunLauncher
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,
@@ -25,7 +26,6 @@ from export_pipeline.orchestration.dagster_compat.launchers import (
     CheckRunHealthResult,
     CodeUnreachableError,
     LaunchRunContext,
-    RunLauncher,
     WorkerStatus,
     execute_run_command,
     has_lost_worker,

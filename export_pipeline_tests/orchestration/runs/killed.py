@@ -12,6 +12,7 @@ from typing import Any
 
 from export_pipeline.formats.csv import write as csv
 from export_pipeline.orchestration import staging_io_manager
+from export_pipeline.orchestration.runs import staging
 from export_pipeline.store import s3_multipart, s3_upload
 
 
@@ -24,7 +25,7 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
         Path(marker).touch()
         time.sleep(300)
 
-    save, render = staging_io_manager.save_all, csv.render
+    save, render = staging.save_all, csv.render
 
     def save_half(data: Any, folder: Path, progress: Any = None) -> None:
         save(data, folder, lambda *_: stop())
@@ -43,7 +44,7 @@ def main(scope: str, place: str, marker: str, run_id: str) -> None:
         return answer
 
     if place == "fetch":
-        staging_io_manager.save_all = save_half
+        staging_io_manager.save_all = save_half  # type: ignore[attr-defined]
     elif place == "render":
         csv.render = render_half
     else:

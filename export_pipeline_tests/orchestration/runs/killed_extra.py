@@ -15,6 +15,7 @@ import dagster as dg
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Job
 from export_pipeline.orchestration.runs import extra_requests
+from export_pipeline.store.publish import publish as publish_file
 from export_pipeline_tests.orchestration.deployment import Deployment, Source
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 
@@ -28,7 +29,7 @@ def main(place: str, marker: str, database: str) -> None:
         Path(marker).touch()
         time.sleep(300)
 
-    make, publish = extra_requests._ExtraExports._make, extra_requests.publish
+    make = extra_requests._ExtraExports._make
 
     def make_or_stop(self: Any, job: Job) -> Any:
         if place == "begun" and job.format == "excel":
@@ -36,13 +37,13 @@ def main(place: str, marker: str, database: str) -> None:
         return make(self, job)
 
     def publish_and_stop(store: Any, upload: Any, *args: Any, **more: Any) -> Any:
-        published = publish(store, upload, *args, **more)
+        published = publish_file(store, upload, *args, **more)
         if place == "visible" and upload.key.endswith(".xlsx"):
             stop()
         return published
 
     extra_requests._ExtraExports._make = make_or_stop  # type: ignore[method-assign]
-    extra_requests.publish = publish_and_stop
+    extra_requests.publish = publish_and_stop  # type: ignore[attr-defined]
     with dg.DagsterInstance.get() as instance:
         deployment = Deployment(Source(Path(database), ()), Path.cwd(), defs(), instance)
         insert(deployment, **ASKED)

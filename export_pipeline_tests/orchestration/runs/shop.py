@@ -18,6 +18,7 @@ from export_pipeline.schedules.cadence_requests import CadenceWindow, request_wi
 from export_pipeline.schedules.due_requests import run_now
 from export_pipeline.schedules.editing import create_schedule
 from export_pipeline.sources.tables import read as table
+from export_pipeline.sources.tables.multi_scope_read import read_rows_by_scope
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.requesting import tick
 
@@ -75,9 +76,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *args: made.append(name) or function(*args)
 
-    monkeypatch.setattr(
-        source_reads, "read_rows_by_scope", noted("together", source_reads.read_rows_by_scope)
-    )
+    monkeypatch.setattr(source_reads, "read_rows_by_scope", noted("together", read_rows_by_scope))
     monkeypatch.setattr(table, "read", noted("alone", table.read))
     return made
 

@@ -13,6 +13,7 @@ from export_pipeline.core.columns import Column, Kind
 from export_pipeline.jobs import Ledger, Status
 from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.sources.snapshot import Snapshot
+from export_pipeline.store.publish import publish
 from export_pipeline_tests.orchestration.deployment import Deployment
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.leases import wait_for_heartbeat
@@ -121,7 +122,6 @@ def test_a_job_canceled_while_its_file_was_stored_leaves_none(
 
     id = insert(deployment, scope=deployment.scope)
     (request,) = tick(deployment)
-    publish = store_io_manager.publish
 
     def published(*args: Any, **options: Any) -> Any:
         done = publish(*args, **options)

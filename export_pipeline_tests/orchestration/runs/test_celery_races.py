@@ -212,7 +212,7 @@ def health(
     with monkeypatch.context() as patch:
         answers = [{f"worker {number}": one} for number, one in enumerate(queues)]
         patch.setattr(made.celery.control, "broadcast", lambda *_, **__: answers)
-        patch.setattr(celery_launcher.time, "monotonic", lambda: 1_000.0 + seconds)
+        patch.setattr(time, "monotonic", lambda: 1_000.0 + seconds)
         return made.check_run_worker_health(run).status
 
 

@@ -17,6 +17,7 @@ from export_pipeline.jobs import materializations as outbox
 from export_pipeline.jobs.database import open_engine
 from export_pipeline.jobs.tables import jobs
 from export_pipeline.orchestration import store_io_manager
+from export_pipeline.orchestration.dagster_compat.runs import materializations
 from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
@@ -218,11 +219,10 @@ def test_assets_of_somebody_else_in_the_run_are_no_files_of_a_job(
     run, (first,) = run_first(books)
     id = insert(books, **OWN)
     ledger.started(Attempt(id, 1, run.run_id))
-    known = reconciler.materializations
 
     def with_others(*of: Any) -> list[dg.AssetMaterialization]:
         foreign = dg.AssetMaterialization("summary", metadata={"key": "exports/foreign.csv"})
-        return [foreign, dg.AssetMaterialization(["a", "b", "c", "csv"]), *known(*of)]
+        return [foreign, dg.AssetMaterialization(["a", "b", "c", "csv"]), *materializations(*of)]
 
     monkeypatch.setattr(reconciler, "materializations", with_others)
     reconcile(ledger, books.instance)

@@ -20,6 +20,7 @@ from export_pipeline.orchestration.runs.reconciler import reconcile
 from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.sources.snapshot import SourceUnavailableError
 from export_pipeline.store import StoreUnavailableError
+from export_pipeline.store.publish import publish as publish_file
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.hostile.strings import HOSTILE_TEXTS
 from export_pipeline_tests.orchestration.deployment import Deployment
@@ -221,10 +222,8 @@ def test_a_canceled_one_leaves_no_file_and_stops_no_other(
 def test_one_that_is_canceled_when_its_file_has_appeared_loses_it(
     books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = extra_requests.publish
-
     def publish(*args: Any, **more: Any) -> Any:
-        result = real(*args, **more)
+        result = publish_file(*args, **more)
         ledger.canceled(result[0].key.rpartition("/")[2].partition(".")[0])
         return result
 
@@ -265,8 +264,6 @@ def test_in_an_outage_it_is_put_back(
 def test_if_the_store_fails_at_the_last_moment_another_attempt_begins(
     books: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = extra_requests.publish
-
     def publish(*args: Any, before_visible: Callable[[], None], **more: Any) -> Any:
         before_visible()
         raise StoreUnavailableError("It is away.")
@@ -275,7 +272,7 @@ def test_if_the_store_fails_at_the_last_moment_another_attempt_begins(
     run, (_, id) = run_first(books, {"format": "json"})
     assert run.success
     assert (ledger.get(id).status, ledger.get(id).attempt) == (Status.PENDING, 2)
-    monkeypatch.setattr(extra_requests, "publish", real)
+    monkeypatch.setattr(extra_requests, "publish", publish_file)
     (request,) = tick(books)
     assert request.run_key == f"{id}:2"
     assert launch(books, request).success

@@ -24,6 +24,7 @@ from export_pipeline.orchestration import store_io_manager
 from export_pipeline.orchestration.runs import heartbeat
 from export_pipeline.orchestration.runs.attempts import job_tags
 from export_pipeline.orchestration.runs.reconciler import reconcile
+from export_pipeline.store.publish import publish
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 from export_pipeline_tests.orchestration.requesting import insert, launch, tick
 from export_pipeline_tests.orchestration.runs.leases import (
@@ -210,7 +211,6 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
     asked: bool,
 ) -> None:
     """The last question comes before its heartbeat has looked again; also for a run without a job."""
-    publish = store_io_manager.publish
 
     def late(*arguments: Any, **options: Any) -> Any:
         (run,) = deployment.instance.get_runs()

@@ -15,7 +15,7 @@ from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger, Status, migrate
 from export_pipeline.orchestration.instance import prepare_home
 from export_pipeline.orchestration.sensors import queue
-from export_pipeline.store.manifest import manifest_key
+from export_pipeline.store.keys import manifest_key
 from export_pipeline.store.publish import verify_file
 from export_pipeline_tests.orchestration.deployment import Deployment, Source
 from export_pipeline_tests.orchestration.requesting import launch, tick

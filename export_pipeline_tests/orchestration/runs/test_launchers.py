@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from export_pipeline.jobs import Ledger
 from export_pipeline.orchestration.runs.reconciler import reconcile

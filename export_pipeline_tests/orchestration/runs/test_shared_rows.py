@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from export_pipeline.jobs import Ledger, LedgerUnavailableError, Status
-from export_pipeline.orchestration.runs import shared_reads
+from export_pipeline.orchestration.runs import shared_reads, staging
 from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline_tests.orchestration.deployment import Deployment, failures
 from export_pipeline_tests.orchestration.requesting import launch, tick
@@ -33,11 +33,10 @@ def test_what_a_killed_run_has_staged_is_read_again(
     shop: Deployment, ledger: Ledger, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = request_each(shop)
-    save = shared_reads.save
     saved: list[object] = []
 
     def killed(data: Any, folder: Path) -> None:
-        save(data, folder)
+        staging.save(data, folder)
         saved.append(data.scope)
         if len(saved) == 3:
             raise KeyboardInterrupt
@@ -47,7 +46,7 @@ def test_what_a_killed_run_has_staged_is_read_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(shared_reads, "save", killed)
-        patch.setattr(shared_reads.shutil, "rmtree", leave)
+        patch.setattr(shutil, "rmtree", leave)
         assert not launch(shop, requests[0]).success
     assert all(launch(shop, request).success for request in requests[1:])
     assert reads == ["together", "together"]

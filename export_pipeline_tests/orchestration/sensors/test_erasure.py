@@ -12,6 +12,7 @@ from export_pipeline.datasets import export_file
 from export_pipeline.demo import bookkeeping
 from export_pipeline.jobs import Ledger
 from export_pipeline.jobs.known_files import KnownFiles
+from export_pipeline.orchestration.dagster_compat.event_log import erase_content
 from export_pipeline.orchestration.sensors import erasure
 from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline_tests.commands import Command
@@ -186,9 +187,10 @@ def test_one_that_fails_stops_no_other_and_is_tried_again(
     keys = [str(_metadata(deployment, run)["key"].value) for run in runs]  # type: ignore[attr-defined]
     for key, run in zip(keys, runs, strict=True):
         KnownFiles.sharing(ledger).note_removal(key, run)
-    real = erasure.erase_content
     with monkeypatch.context() as failing:
-        failing.setattr(erasure, "erase_content", lambda *args: 1 / 0 if args[1] == runs[0] else real(*args))
+        failing.setattr(
+            erasure, "erase_content", lambda *args: 1 / 0 if args[1] == runs[0] else erase_content(*args)
+        )
         assert erase_removed_files(ledger, deployment.store, deployment.instance) == 1
     assert ["preview" in _metadata(deployment, run) for run in runs] == [True, False]
     assert [one.file_key for one in KnownFiles.sharing(ledger).removals(10)] == keys[:1]

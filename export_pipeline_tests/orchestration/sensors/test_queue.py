@@ -184,7 +184,7 @@ def test_a_request_that_takes_for_ever_to_check_fails_alone(
     monkeypatch.setattr(datasets_requests, "CHECK_SECONDS", 0.3)
     slow = insert(deployment, scope=deployment.scope, requested_by="slow")
     good = insert(deployment, scope=deployment.scope, requested_by="good")
-    real, ended = requests.config_of, threading.Event()
+    ended = threading.Event()
 
     def config_of(dataset: Any, job: Job) -> dict[str, Any]:
         try:
@@ -192,7 +192,7 @@ def test_a_request_that_takes_for_ever_to_check_fails_alone(
                 time.sleep(0 if computes else 0.05)
         finally:
             ended.set()
-        return real(dataset, job)
+        return datasets_requests.config_of(dataset, job)
 
     monkeypatch.setattr(requests, "config_of", config_of)
     (request,) = tick(deployment)

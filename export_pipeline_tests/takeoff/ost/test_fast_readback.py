@@ -36,7 +36,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def both_ways(path: Path) -> tuple[validate.Inspection | None, validate.Inspection]:
     """The results of the quick reader and of the reader of every element."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validate.fast_readback, "inspect", lambda path: None)
+        patch.setattr(fast_readback, "inspect", lambda path: None)
         closely = validate.inspect(path)
     return fast_readback.inspect(path), closely
 

@@ -58,9 +58,9 @@ def test_each_geometry_has_the_databases_quantity(path: Path) -> None:
     assert [takeoff.no for takeoff in wall.takeoffs["A.pdf 1"]] == [1, 2, 2, *[3] * 3, *[4] * 4, *[5] * 96]
     assert [takeoff.no for takeoff in slab.takeoffs["A.pdf 1"]] == [6, 7, 8]
     assert validate.read_back(path).rows == 12
-    for condition, quantity in zip(job.conditions, validate.quantities(path).values(), strict=True):
-        assert quantity.name == condition.name
-        assert quantity.value == pytest.approx(condition.quantity, rel=1e-12)
+    for made, quantity in zip(job.conditions, validate.quantities(path).values(), strict=True):
+        assert quantity.name == made.name
+        assert quantity.value == pytest.approx(made.quantity, rel=1e-12)
 
 
 def test_totals_are_the_exports_totals(path: Path) -> None:
@@ -129,8 +129,8 @@ def test_random_projects_against_the_application_s_own_formulas(path: Path) -> N
             expected[3] += 1
     conditions = [{**c, "total_quantity": e} for c, e in zip(CONDITIONS, expected, strict=True)]
     job = imported(path, conditions, pages, measurements)
-    for condition in job.conditions:
-        assert condition.quantity == pytest.approx(condition.total, rel=1e-11)
+    for made in job.conditions:
+        assert made.quantity == pytest.approx(made.total, rel=1e-11)
     for quantity, total in zip(validate.quantities(path).values(), expected, strict=True):
         assert quantity.value == pytest.approx(total, rel=1e-11)
     assert validate.read_back(path).rows == len(measurements)

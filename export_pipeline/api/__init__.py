@@ -1,1 +1,1 @@
-"""The HTTP service: ask for exports, follow them and download their files. It knows nothing of Dagster."""
+"""The HTTP service: request exports, follow them and download their files. It does not use Dagster."""

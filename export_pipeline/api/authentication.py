@@ -66,7 +66,7 @@ class Caller:
         return Viewer([scope], self.viewer.requested_by, self.datasets)
 
     def check_scope(self, scope: str | None) -> None:
-        """Raise the answer for a scope that does not exist, if it belongs to somebody else."""
+        """Raise Problem, as if the scope did not exist, if the caller may not see it."""
         if self.scopes is not None and scope not in self.scopes:
             raise not_found(f"scope {scope!r}") if scope is not None else not_found("such dataset")
 
@@ -81,7 +81,7 @@ class Caller:
 
 
 def requires(right: Right) -> Any:
-    """Return the dependency of a route that only callers with a right may use."""
+    """Return the FastAPI dependency of a route that needs a right."""
 
     async def find_caller(
         request: Request, credentials: Annotated[Any, Depends(bearer)], service: Services
@@ -91,7 +91,7 @@ def requires(right: Right) -> Any:
         request.app.state.calls.check(caller.id)
         if right not in caller.rights and "admin" not in caller.rights:
             raise Problem(
-                403, "forbidden", f"This call needs the right {right}; {caller.id} has not got it.",
+                403, "forbidden", f"This call needs the right {right}; {caller.id} does not have it.",
                 headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
             )  # fmt: skip
         return caller

@@ -1,4 +1,4 @@
-"""Route of backfills: ask for the past windows of one scope."""
+"""Route of backfills: request the past windows of one scope."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/backfills", tags=["exports"], responses=responses
 
 
 class BackfillRequest(BaseModel):
-    """The past windows that are wanted."""
+    """The past windows to request."""
 
     model_config = ConfigDict(
         extra="forbid",

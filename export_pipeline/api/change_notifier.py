@@ -1,4 +1,4 @@
-"""Wakes those who wait for an export: one query or one LISTEN for all of them, and no thread for each."""
+"""Notifies calls that wait for exports: one poll or LISTEN serves all of them, without a thread for each."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Watch:
         self._event = asyncio.Event()
 
     def wake(self) -> None:
-        """Wake the one who waits."""
+        """Wake the waiting call."""
         self._event.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for a change, or so long. Return whether there was one."""
+        """Wait for a change, at most this long. Return whether there was one."""
         try:
             await asyncio.wait_for(self._event.wait(), max(0.0, seconds))
         except TimeoutError:
@@ -51,7 +51,7 @@ class Watch:
 
 
 class ChangeNotifier:
-    """Looks for changes of the exports that somebody waits for."""
+    """Watches the exports that calls wait for, and wakes these calls."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -63,34 +63,34 @@ class ChangeNotifier:
         self.closing = False
 
     async def start(self) -> None:
-        """Begin to look."""
+        """Start to watch."""
         self._tasks.append(asyncio.create_task(self._poll()))
         if self._service.engine.dialect.name == "postgresql":
             self._tasks.append(asyncio.create_task(self._listen()))
 
     async def stop(self) -> None:
-        """End it, and wake everybody."""
+        """Stop to watch, and wake all calls."""
         self.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def close(self) -> None:
-        """Wake everybody and let nobody wait any more, as the service is about to end."""
+        """Wake all calls and let none wait any more, as the service is about to end."""
         self.closing = True
         for watches in self._watches.values():
             for watch in watches:
                 watch.wake()
 
     def check_wait_limit(self, caller: str) -> None:
-        """Raise the answer for a caller with so many calls that wait that others would find no room."""
+        """Raise Problem (429) if the caller has too many waiting calls."""
         if self._waiting[caller] >= MAX_WAITS:
-            message = f"More than {MAX_WAITS} calls of yours wait; wait with fewer, or use webhooks."
+            message = f"You have {MAX_WAITS} waiting calls already; use fewer, or webhooks."
             raise Problem(429, "too_many_requests", message, headers={"Retry-After": "5"})
 
     @contextlib.contextmanager
     def watching(self, job_id: str, caller: str, *, progress: bool) -> Iterator[Watch]:
-        """Yield a watch of an export. What changes from now on wakes it."""
+        """Yield a watch of an export. Changes from now on wake it."""
         watch = Watch(progress)
         self._watches.setdefault(job_id, set()).add(watch)
         self._waiting[caller] += 1
@@ -108,7 +108,7 @@ class ChangeNotifier:
     async def wait_for_end(
         self, job: Job, caller: str, seconds: float, read: Callable[[], Awaitable[Job]]
     ) -> Job:
-        """Return the job as soon as it has ended, or as it is after so many seconds."""
+        """Return the job as soon as it has ended, or its state after this many seconds."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         with self.watching(job.id, caller, progress=False) as watch:
@@ -170,7 +170,7 @@ class ChangeNotifier:
                 self._listening = True
                 await lost
             except Exception as error:  # any error of the driver means the same
-                _logger.warning("Notifications of the ledger cannot be heard: %s", type(error).__name__)
+                _logger.warning("Cannot listen to the ledger's notifications: %s", type(error).__name__)
             finally:
                 self._listening = False
                 if connection is not None:

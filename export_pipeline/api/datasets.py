@@ -1,4 +1,4 @@
-"""Routes of datasets: what may be asked for, as JSON Schema, and whose rows."""
+"""Routes of datasets: their columns, the JSON Schema of their requests, and their scopes."""
 
 from __future__ import annotations
 

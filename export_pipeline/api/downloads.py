@@ -1,4 +1,4 @@
-"""Routes that hand out files: the export file itself, and its manifest."""
+"""Routes of downloads: export files, their parts and manifests."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class PartList(BaseModel):
 async def get_file(
     export_id: ExportId, request: Request, service: Services, caller: Reader, part: PartNumber = None
 ) -> Response:
-    """Download the file: from the store's folder with ranges, or by a link to S3 that is signed now.
+    """Download the file: from a folder with byte ranges, from S3 by a redirect to a newly signed link.
 
     An export in parts is sent as one ZIP, without ranges; `part` downloads one of its files.
     """
@@ -124,14 +124,14 @@ async def send_file(
     part: int | None = None,
     count_use: Callable[[], Awaitable[None]] | None = None,
 ) -> Response:
-    """Return the answer that downloads a job's file, and record the download.
+    """Return the response that downloads a job's file, and record the download.
 
     Args:
         part: Number of the part of an export in parts; None for a ZIP of all.
         count_use: Called before bytes are handed out, when nothing else can be in the way. It may refuse.
 
     Raises:
-        Problem: there is no file, or no longer.
+        Problem: there is no file, or none any more.
         StoreError: the store cannot be used.
     """
     check_file(job)
@@ -205,7 +205,7 @@ async def send_file(
 
 
 class _OpenFileResponse(FileResponse):
-    """Sends a file that is open already: it is sent whole even if it is replaced or removed meanwhile.
+    """Sends an open file: the whole of it, even if it is replaced or removed meanwhile.
 
     Attributes:
         size: Bytes of the file.
@@ -260,7 +260,7 @@ async def _record(
 
 
 def check_file(job: Job) -> None:
-    """Raise the answer for a job that has no file, or no longer."""
+    """Raise Problem if a job has no file, or none any more."""
     if job.status in (Status.PENDING, Status.PROCESSING):
         message = f"Export {job.id} is {job.status}; wait for it with `GET /v1/exports/{job.id}?wait=30`."
         raise Problem(409, "not_ready", message, headers={"Retry-After": "2"})
@@ -268,14 +268,16 @@ def check_file(job: Job) -> None:
         raise Problem(409, "state_conflict", f"Export {job.id} is {job.status} and has no file.")
     if job.error_code == SCOPE_DELETED:
         kept = "; it is kept under legal hold" if job.legal_hold else ""
-        message = f"The scope of export {job.id} was deleted, so its file is not given away any more{kept}."
+        message = (
+            f"The scope of export {job.id} was deleted, so its file cannot be downloaded any more{kept}."
+        )
         raise Problem(410, "expired", message)
     if job.status is Status.EXPIRED or seconds_left(job) < 1:
-        raise Problem(410, "expired", f"The file of export {job.id} has expired; ask for it anew.")
+        raise Problem(410, "expired", f"The file of export {job.id} has expired; request it again.")
 
 
 def seconds_left(job: Job) -> int:
-    """Return the seconds until a file expires, for which a link may be signed; a week under legal hold."""
+    """Return the seconds until a job's file expires, which limit its links; a week under legal hold."""
     if job.expires_at is None or job.legal_hold:
         return int(timedelta(days=7).total_seconds())
     return int((job.expires_at - datetime.now(UTC)).total_seconds())

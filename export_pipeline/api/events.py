@@ -48,6 +48,6 @@ async def stream_events(
 
 
 def event_id(job: Job) -> str:
-    """Return the id of the event that tells the state of a job."""
+    """Return the id of the event with the state of a job."""
     step = hashlib.sha256((job.progress_step or "").encode()).hexdigest()[:8]
     return f"{job.attempt}-{job.status}-{job.progress_percent}-{step}"

@@ -1,4 +1,4 @@
-"""Routes of exports: ask for one, follow it, list, cancel, retry and delete them."""
+"""Routes of exports: request, follow, list, cancel, retry and delete them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def create_export(
         str | None, Header(max_length=200, description="`wait=20` waits so many seconds for the file.")
     ] = None,
 ) -> Export | ExportList:
-    """Ask for an export. The answer has its address in `Location`; `formats` asks for several."""
+    """Request an export. `Location` has its URL; `formats` requests several."""
     with translate_source_errors():
         scope = await resolve_scope(service, caller, body.dataset, body.scope)
     body = body.model_copy(update={"scope": scope})
@@ -159,7 +159,7 @@ async def get_export(
         int, Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for its end (long poll).")
     ] = 0,
 ) -> Export:
-    """Return an export. With `wait` the answer comes when it has ended, or after so many seconds."""
+    """Return an export. `wait` delays the response until it has ended, at most this many seconds."""
     read = partial(service.jobs.get, export_id, caller.viewer)
     job = await read()
     if wait and job.status not in ENDED:
@@ -199,7 +199,7 @@ async def follow_export(
 
 @router.post("/{export_id}/cancel", status_code=202, responses=responses(404, 409))
 async def cancel_export(export_id: ExportId, service: Services, caller: Writer) -> Export:
-    """Cancel an export that waits or is worked on."""
+    """Cancel a pending or processing export."""
     return Export.of(
         await service.run(service.ledger.canceled, export_id, caller.requested_by, caller.viewer)
     )

@@ -1,4 +1,4 @@
-"""The route of small exports: the file itself is the answer, sent when it has been proven."""
+"""The route of small exports: the response is the verified file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _EXTENSIONS = {
 }
 _PLAIN = ("scope", "columns", "preset", "sort")
 _FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file, whole and proven.", "content": FILE_CONTENT}
+    200: {"description": "The complete file, verified.", "content": FILE_CONTENT}
 }
 
 
@@ -64,7 +64,7 @@ async def export_at_once(
     preset: Annotated[str | None, Query(max_length=200)] = None,
     sort: Annotated[str | None, Query(max_length=1_000, description="Names, with commas.")] = None,
 ) -> Response:
-    """Export up to 10,000 rows at once.
+    """Export up to 10,000 rows in the response.
 
     The file is an export like any other: `Export-Id` names it, and the store keeps it.
     `filter.NAME.OPERATOR=VALUE` filters, e.g. `filter.status.in=SENT,PAID` or

@@ -1,4 +1,4 @@
-"""Makes a small export in a process of its own: the stages of a run in memory, with the same proof."""
+"""Makes a small export in a worker process: the stages of a run, in memory, with the same verification."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class InlineRequest:
-    """A request that was checked.
+    """A valid request.
 
     Attributes:
         job_id: Id of the export's row in the ledger, which is written when the file is proven.
@@ -25,7 +25,7 @@ class InlineRequest:
 
 @dataclass(frozen=True, slots=True)
 class InlineFile:
-    """A file that holds what the database holds, and is in the store.
+    """A verified file in the store.
 
     Attributes:
         rows: Rows in the file.
@@ -45,7 +45,7 @@ class InlineFile:
 
 
 class Failure(StrEnum):
-    """Reasons why no file was made."""
+    """Reasons why a file could not be made."""
 
     TOO_LARGE = "too_large"
     """It takes too many rows, too much memory or too long; a run can make it."""

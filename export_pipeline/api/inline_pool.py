@@ -1,4 +1,4 @@
-"""A few warm processes that make small exports, each with limits of time and memory."""
+"""A pool of worker processes that make small exports, each with limits of time and memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ExportPool:
             return self._folder
 
     def run(self, request: InlineRequest) -> tuple[InlineFile, BinaryIO]:
-        """Have a process make a file, and return it, opened for reading.
+        """Let a worker make a file, and return it, opened for reading.
 
         Raises:
             BusyError: too many wait, or no process becomes free in time.
@@ -135,7 +135,7 @@ class ExportPool:
         return worker
 
     def _end(self, worker: Worker | None) -> None:
-        """End a process, and remove what it has left."""
+        """End a worker, and remove its unfinished files."""
         if worker is None:
             return
         self.fork_server.end(worker)

@@ -1,4 +1,4 @@
-"""Reads the jobs that several calls ask for at a time with one query."""
+"""Loader of jobs: calls at the same time share one query."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_IDS = 500
 
 
 class JobLoader:
-    """Reads jobs. While a query of a viewer runs, further calls of this viewer wait for the next one.
+    """Loads jobs. Calls of a viewer that arrive during a query share the next one.
 
     Args:
         read: Reads jobs by their ids; those that the viewer may not see are missing from its result.

@@ -11,7 +11,7 @@ _MAX_CALLERS = 10_000
 
 
 class CallLimit:
-    """Allows each caller so many calls a second on average, and a second's worth at once.
+    """Limits each caller to an average rate of calls, with bursts of one second's worth.
 
     Args:
         rate: Calls a second; 0 for no limit.

@@ -1,4 +1,4 @@
-"""Links to files for people: made by callers, opened by anybody who has them, without a login."""
+"""Links to files: created by callers, opened by anybody who has them, without a login."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def create_export_link(
     caller: LinkMaker,
     body: LinkRequest | None = None,
 ) -> NewLink:
-    """Make a link with which anybody can download the file, as soon as it is there."""
+    """Create a link by which anybody can download the file once it exists."""
     body = body or LinkRequest()
     job = await service.jobs.get(export_id, caller.viewer)
     if job.status is Status.EXPIRED:
@@ -241,7 +241,7 @@ def _facts(store: Store, job: Job) -> dict[str, Any]:
 
 
 def render_page(template: str, status: int = 200, /, **variables: Any) -> HTMLResponse:
-    """Return a page. It runs no script, loads nothing, sends forms only here, and nobody can frame it."""
+    """Return a page that runs no script, loads nothing, cannot be framed, and posts to this service only."""
     environment, style_hash = _templates()
     html = environment.get_template(f"{template}.html").render(status=status, **variables)
     policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'self'"

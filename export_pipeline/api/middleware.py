@@ -91,7 +91,7 @@ def _problem_of(scope: Scope) -> Problem | None:
         message = "Send either Content-Length or Transfer-Encoding."
         return Problem(400, "invalid_request", message, headers={"Connection": "close"})
     if len(scope["raw_path"]) + len(scope["query_string"]) > _MAX_TARGET_BYTES:
-        return Problem(414, "too_large", "The address has more than 8 KiB; ask for less, or in a body.")
+        return Problem(414, "too_large", "The URL is longer than 8 KiB; shorten it, or send a body.")
     if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
         return Problem(431, "too_large", "The headers have more than 16 KiB; send fewer.")
     return None
@@ -111,7 +111,7 @@ class _Bounded:
         if not self._more:  # only to learn that the client has gone
             return await self._receive()
         if self._announced > MAX_BODY_BYTES:
-            raise HTTPException(413, "The body has more than 400,000 bytes; ask for less")
+            raise HTTPException(413, "The body has more than 400,000 bytes; request less")
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, self._until - time.monotonic()))
         except TimeoutError:
@@ -120,7 +120,7 @@ class _Bounded:
             self._left -= len(message.get("body", b""))
             self._more = message.get("more_body", False)
             if self._left < 0:
-                raise HTTPException(413, "The body has more than 400,000 bytes; ask for less")
+                raise HTTPException(413, "The body has more than 400,000 bytes; request less")
         return message
 
 

@@ -27,7 +27,7 @@ class ExportFile(BaseModel):
 
 
 class Export(BaseModel):
-    """An export and what became of it."""
+    """An export and its state."""
 
     id: str
     dataset: str

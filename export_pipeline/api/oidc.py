@@ -93,7 +93,7 @@ class TokenVerifier:
                     self._keys = self._fetch()
                 except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
                     if key_id not in self._keys:
-                        message = "The issuer of tokens cannot be asked for its keys; try again in a moment."
+                        message = "The keys of the token issuer cannot be fetched; try again in a moment."
                         raise Problem(503, "unavailable", message, headers={"Retry-After": "5"}) from error
                 self._fetched_at = time.monotonic()
             return self._keys.get(key_id)

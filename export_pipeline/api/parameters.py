@@ -1,4 +1,4 @@
-"""Checks of what a call gives: no unknown parameter, and no parameter or field of a body twice."""
+"""Checks of parameters and bodies: no unknown parameter, and none or no field of a body twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export_pipeline.datasets.options import FieldProblem
 
 
 async def check_parameters(request: Request) -> None:
-    """Refuse a parameter that the route does not know, or that is given twice and takes one value.
+    """Refuse an unknown parameter, and one that is given twice but takes one value.
 
     A misspelt `dataset` would list all datasets, and of two values only the last would count. So it would
     of a field that a JSON body names twice, where a proxy may read the first.
@@ -34,7 +34,7 @@ async def check_parameters(request: Request) -> None:
 def refuse_parameters(
     request: Request, known: Collection[str], prefixes: Collection[str] = (), lists: Collection[str] = ()
 ) -> None:
-    """Refuse a parameter that is neither known nor begins with a prefix, or that is given twice.
+    """Refuse a parameter that is neither known nor begins with a known prefix, or that is given twice.
 
     Args:
         lists: Parameters that may be repeated.
@@ -53,7 +53,7 @@ def refuse_parameters(
 
 
 def invalid_parameter(key: str, message: str, allowed: list[str] | None = None) -> Problem:
-    """Return the answer for a parameter that is wrong."""
+    """Return the error for an invalid parameter."""
     return Problem(422, "invalid_request", message, [FieldProblem((key[:100],), message, allowed)])
 
 

@@ -38,15 +38,15 @@ CODES: dict[str, str] = {
     "invalid_cursor": "The cursor is not one that this service gave to this caller for this list.",
     "state_conflict": "The export's state does not allow this.",
     "not_ready": "The file is not there yet.",
-    "expired": "The file has been removed or is not given away any more, or its link is dead.",
+    "expired": "The file was removed or cannot be downloaded any more, or its link has ended.",
     "legal_hold": "The export is under legal hold.",
-    "store_of_a_copy": "Another copy of the service's ledger may have the store, so nothing is removed.",
+    "store_of_a_copy": "Another copy of the service's ledger may own the store, so nothing is removed.",
     "idempotency_conflict": "The idempotency key was used for another request.",
     "precondition_failed": "The resource has changed since it was read.",
-    "precondition_required": "Say which state of the resource is meant, in If-Match.",
-    "too_large": "The call, or what it asks for, is too large.",
+    "precondition_required": "If-Match is missing: send the ETag of the state that you have read.",
+    "too_large": "The call, or the export that it requests, is too large.",
     "too_many_requests": "Too many calls, or too many exports that wait.",
-    "unavailable": "A part of the service is away; try again.",
+    "unavailable": "A part of the service is unavailable; try again.",
     "internal": "An error of the service itself; its log has the request id.",
     "unknown_dataset": "There is no such dataset.",
     "unknown_format": "The dataset has no such format.",
@@ -90,7 +90,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """An answer with an error.
+    """Raised to respond with an error.
 
     Attributes:
         status: HTTP status.
@@ -117,7 +117,7 @@ class Problem(Exception):
 
 
 def not_found(what: str) -> Problem:
-    """Return the answer for something that does not exist, or that the caller may not see."""
+    """Return the 404 for a resource that does not exist or that the caller may not see."""
     return Problem(404, "not_found", f"There is no {what}.")
 
 
@@ -158,7 +158,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def translate(error: Exception) -> Problem:
-    """Return the answer for an error of the ledger, the store, or the service itself."""
+    """Return the problem for an error of the ledger, the store, or the service itself."""
     match error:
         case Problem():
             return error
@@ -179,13 +179,13 @@ def translate(error: Exception) -> Problem:
             )
         case NoLedgerError() | LedgerUnavailableError() | StoreUnavailableError():
             _logger.error("%s", error)
-            message = "A part of the service is away; try again in a moment."
+            message = "A part of the service is unavailable; try again in a moment."
             return Problem(503, "unavailable", message, headers={"Retry-After": "5"})
         case NotFoundError():
-            return Problem(410, "expired", "The file is no longer in the store; ask for it anew.")
+            return Problem(410, "expired", "The file is no longer in the store; request it again.")
         case ManifestError():
             _logger.error("%s", error)
-            return Problem(410, "expired", "The file in the store is damaged; ask for it anew.")
+            return Problem(410, "expired", "The file in the store is damaged; request it again.")
         case LedgerError() | StoreError():
             _logger.error("%s", error)
             return Problem(500, "internal", "The service cannot do this; its log says why.")
@@ -195,7 +195,7 @@ def translate(error: Exception) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Make the service answer each error as a problem."""
+    """Register error handlers that respond with problems."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return answer(request, translate(error))

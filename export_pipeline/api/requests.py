@@ -1,4 +1,4 @@
-"""Checks of requests for exports, and the scopes that they may mean, for all routes that start exports."""
+"""Checks of requests for exports, and look-up of their scopes, for all routes that start exports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Scope = TypeVar("_Scope", str, str | None)
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A request that is not in the ledger yet."""
+    """A request before it is in the ledger."""
 
     dataset: str
     format: str
@@ -38,13 +38,13 @@ class NewRequest:
 
 
 def check_request(service: Service, caller: Caller, body: ExportRequest) -> list[NewRequest]:
-    """Check a request as the sensor that claims it will, and return it for each format.
+    """Check a request as the requests sensor will, and return one request for each format.
 
     Raises:
         Problem: it is invalid.
     """
     if reserved := sorted({*SCHEDULE_OPTIONS, "requested_by", "preset", "sort"} & body.options.keys()):
-        message = f"{reserved[0]} is no option of a request; leave it out."
+        message = f"{reserved[0]} is not an option of a request; leave it out."
         raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
     named = {"preset": body.preset, "sort": body.sort}
     options = body.options | {name: value for name, value in named.items() if value is not None}
@@ -89,7 +89,7 @@ def _placed(problem: FieldProblem, asked: NewRequest, body: ExportRequest) -> Fi
 
 
 async def resolve_scope(service: Service, caller: Caller, dataset: str, given: str | None) -> str | None:
-    """Return the id of the scope that the caller means by an id or a name.
+    """Return the id of the scope that the caller named by id or name.
 
     Raises:
         Problem: several scopes that the caller may see have this name.
@@ -108,7 +108,7 @@ async def resolve_scope(service: Service, caller: Caller, dataset: str, given: s
 async def resolve_scope_of_any(
     service: Service, caller: Caller, dataset: str | None, given: str | None, *, stored: bool
 ) -> str | None:
-    """Return the id of the scope that is meant by an id or a name, in the dataset or in any visible one.
+    """Return the id of the scope with this id or name, in the dataset or in any visible one.
 
     Args:
         stored: The result is stored; see `find_scope_of_any`.

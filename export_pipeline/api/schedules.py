@@ -251,7 +251,7 @@ async def delete_schedule(
 async def run_schedule(
     schedule_id: ScheduleId, request: Request, response: Response, service: Services, caller: ScheduleWriter
 ) -> Export:
-    """Ask for what it exports: the window of its last run, or every row as of now. Its next run stays."""
+    """Request its export now: the window of its last run, or every row as of now. Its next run stays."""
 
     def run() -> str:
         with _translated():

@@ -79,7 +79,7 @@ class TimedProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that wakes those who wait for an export when it is about to end."""
+    """A server that wakes waiting calls when it is about to end."""
 
     def __init__(self, config: uvicorn.Config, changes: ChangeNotifier) -> None:
         super().__init__(config)

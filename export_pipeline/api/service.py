@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class Threads:
-    """Runs calls that block in a few threads of their own, so that others need not wait for these.
+    """Runs blocking calls in a few threads, so that other calls need not wait for them.
 
     Args:
         count: Threads that run at a time.
@@ -82,7 +82,7 @@ class Service:
 
     @property
     def datasets(self) -> Mapping[str, Dataset]:
-        """The datasets by name, loaded on first use; call it in a thread.
+        """The datasets by name, loaded on first use, which blocks: use it in a thread.
 
         Raises:
             DefsError: a defs.yaml is invalid.
@@ -100,7 +100,7 @@ class Service:
     def scope_id(
         self, dataset: Dataset | None, given: str | None, seen: Collection[Any] | None
     ) -> str | None:
-        """Return the id of the scope that is meant by an id or a name; other texts as they are.
+        """Return the id of the scope with this id or name; an unknown text is returned as it is.
 
         Args:
             seen: Scopes that the caller may see; None for all. Names of others are not looked at.

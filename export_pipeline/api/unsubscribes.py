@@ -19,7 +19,7 @@ MailId = Annotated[str, Path(max_length=100, description="Random id of a mail, f
 
 @pages.get("/{mail_id}", response_class=HTMLResponse)
 async def ask_to_unsubscribe(mail_id: MailId, request: Request, service: Services) -> HTMLResponse:
-    """Ask whether to end the mails. Programs that open each link of a mail change nothing."""
+    """Show the page with the button. Programs that open each link of a mail change nothing by it."""
     subscription = await service.run(find_subscription, service.engine, mail_id)
     if subscription is None:
         return _gone(request)

@@ -1,4 +1,4 @@
-"""Routes of webhooks: register, test and remove receivers that hear when exports end."""
+"""Routes of webhooks: register, test and revoke receivers of the events of exports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EventName = Literal["export.completed", "export.failed", "export.canceled", "exp
 
 
 class WebhookRequest(BaseModel):
-    """A receiver, and what it hears of."""
+    """A receiver, and the events that it gets."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"url": "https://app.example.org/hooks/exports"}]}
@@ -48,7 +48,7 @@ class WebhookChange(BaseModel):
 
     url: Annotated[str | None, Field(max_length=2_000)] = None
     events: Annotated[list[EventName] | None, Field(min_length=1)] = None
-    active: Annotated[bool | None, Field(description="False: it hears of nothing until it is true.")] = None
+    active: Annotated[bool | None, Field(description="False: it receives no events.")] = None
     rotate_secret: Annotated[bool, Field(description="Make a new secret.")] = False
     overlap_hours: Annotated[
         int, Field(ge=0, le=8_760, description="Time for which the old secret signs too.")
@@ -191,7 +191,7 @@ async def revoke_webhook(webhook_id: WebhookId, service: Services, caller: Webho
 async def send_webhook_test(
     webhook_id: WebhookId, service: Services, caller: WebhookWriter
 ) -> WebhookDelivery:
-    """Send a test event now, once, and return what became of it."""
+    """Send a test event now, once, and return the result."""
     from export_pipeline.delivery.webhooks.send import send_test  # its HTTP client has 5 MB
 
     def send() -> WebhookDelivery:
@@ -241,7 +241,7 @@ def _check_range(body: WebhookRequest, caller: Caller) -> None:
     if body.scope is not None:
         caller.check_scope(body.scope)
     elif caller.scopes is not None:
-        message = "Name one of your scopes: only who sees all scopes may hear of all."
+        message = "Name one of your scopes: only a caller with all scopes may receive events of all."
         raise Problem(422, "no_scope", message, [FieldProblem(("scope",), message)])
     if caller.datasets is not None and body.dataset not in caller.datasets:
         message = "Name one of your datasets."

@@ -1,4 +1,4 @@
-"""The command that requests the past windows of one scope."""
+"""The command `backfill`: request the past windows of one scope."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def run_demo(
 
 
 def is_sample(url: str) -> bool:
-    """Return whether a database is the demo's own file, in which tables may be created unasked."""
+    """Return whether a database is the demo's own file, in which tables may be created without a command."""
     file = sqlite_file(parse_database_url(url))
     return file is not None and file.parent.name == "demo_data"
 

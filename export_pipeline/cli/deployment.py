@@ -1,4 +1,4 @@
-"""Commands that make and start a deployment: `init`, `demo` and `dev`."""
+"""Commands that create and start a deployment: `init`, `demo` and `dev`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def demo(
         int, typer.Option(metavar="NUMBER", min=0, help="Also make a project with this many measurements.")
     ] = 0,
 ) -> None:
-    """Make the sample database and export every sample dataset in every format; shows where the files lie.
+    """Create the sample database and export every sample dataset in every format; show where the files are.
 
     Examples: `export-pipeline demo`, `export-pipeline demo --measurements 200000`
     """
@@ -84,12 +84,12 @@ def dev(
     _check_free(host, port, "--port")
     _prepare_ledger(settings)
     home = prepare_home()
-    typer.echo(f"Dagster's data lie in {home}; the UI opens at http://{host}:{port}")
+    typer.echo(f"Dagster's data is in {home}; the UI opens at http://{host}:{port}")
     links = urlsplit(settings.ui_url)
     if links.hostname in (host, "127.0.0.1", "localhost") and links.port != port:
         typer.echo(f"`show` links to {settings.ui_url}; set EXPORT_UI_URL=http://{host}:{port} to link here.")
     if Path("dagster.yaml").is_file() and home != Path.cwd():
-        typer.echo("Dagster's warning about a dagster.yaml that is not used is as it should be.")
+        typer.echo("Dagster warns about an unused dagster.yaml; that is expected.")
     workspace = str(shared_file("workspace.yaml"))
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line

@@ -51,7 +51,7 @@ def link(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Sign a download link for a job's file, or any export file. Links are made anew and never stored.
+    """Sign a download link for a job's file, or any export file. Links are signed on request, never stored.
 
     Examples: `export-pipeline link 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`,
     `export-pipeline link exports/SCOPE/ID.pdf --expires 600`
@@ -156,7 +156,7 @@ def _scope_deleted(key: str, is_there: bool, is_held: bool) -> UserError:
     if is_held:
         where = f"under legal hold it stays in the store, as {printable(key, 1000)}"
     return UserError(
-        f"The application has deleted the scope of this file, so it is not given away any more; {where}."
+        f"The application has deleted the scope of this file, so it cannot be downloaded any more; {where}."
     )
 
 
@@ -190,7 +190,7 @@ def _job_with_file(settings: Settings, text: str, viewer: Viewer, who: str | Non
             )
         if _seconds_left(job) <= 0:
             raise UserError(
-                f"The file of export job {job.id} expired at {moment(job.expires_at)}; ask for it anew."
+                f"The file of export job {job.id} expired at {moment(job.expires_at)}; request it again."
             )
         ledger.record(job.id, EventKind.DOWNLOADED, who, {"by": by})
     return job
@@ -212,7 +212,7 @@ def _key_of(settings: Settings, text: str) -> str:
 
 
 def _seconds_left(job: Job) -> int:
-    """Return the seconds until a file expires, for which a link may be signed; a week under legal hold."""
+    """Return the seconds until a job's file expires, which limit its links; a week under legal hold."""
     if job.expires_at is None or job.legal_hold:
         return int(timedelta(days=7).total_seconds())
     return int((job.expires_at - datetime.now(UTC)).total_seconds())

@@ -41,7 +41,7 @@ def health(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong, since when, and what to do: databases, store, disks, Dagster, requests, mails.
+    """Report problems, since when, and what to do: databases, store, disks, Dagster, requests, mails.
 
     Exit code 1 means that something is wrong; advice is printed, but is no reason for it.
 

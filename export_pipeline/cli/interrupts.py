@@ -49,7 +49,7 @@ def deferred_interrupts() -> Iterator[None]:
 
 
 def run_quietly_ended(command: list[str]) -> None:
-    """Run a program until it ends or a signal comes; what its processes print while they end is not shown.
+    """Run a program until it ends or a signal comes; its output while it ends is not shown.
 
     It runs in a session of its own, where Ctrl-C reaches none of its processes: each would print a traceback.
     """

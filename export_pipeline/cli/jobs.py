@@ -97,7 +97,7 @@ def jobs(
 
 
 def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Show everything about a request: what was asked, what happened and when, its run, its file, its mails.
+    """Show everything about a request: its fields, its events, its run, its file, its mails.
 
     Example: `export-pipeline show 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
     """
@@ -145,7 +145,7 @@ def show(job_id: JobId, viewer_scope: ViewerScopes = None, as_json: Json = False
 
 
 def cancel(job_id: JobId, by: By = None, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Cancel a request that waits or is worked on. Its run ends within seconds, unless others need it.
+    """Cancel a pending or processing request. Its run ends within seconds, unless other requests need it.
 
     Example: `export-pipeline cancel 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11`
     """
@@ -177,7 +177,7 @@ def resend(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Send the mails of a request again that failed, were refused, or of which nobody knows if they arrived.
+    """Send the failed and refused mails of a request again, and those whose delivery is unknown.
 
     Example: `export-pipeline resend 7e1c9a52-0d4b-4f43-9f6e-6a0d8f3f2b11 --to ann@example.org`
     """
@@ -188,7 +188,8 @@ def resend(
     if as_json:
         print_json(mails)
     else:
-        typer.echo(f"{job.id}: To be sent again to {', '.join(printable(mail.recipient) for mail in mails)}.")
+        recipients = ", ".join(printable(mail.recipient) for mail in mails)
+        typer.echo(f"{job.id}: will be sent again to {recipients}.")
 
 
 def hold(
@@ -237,7 +238,7 @@ def delete(
         job = ledger.get(job_id, viewer)
         if not yes:
             if not sys.stdin.isatty():
-                raise UserError("Nobody is here to be asked; add --yes to delete it.")
+                raise UserError("There is no terminal to confirm in; add --yes to delete it.")
             file = f" and its file {printable(job.file_name)}" if job.file_key else ""
             typer.confirm(f"Delete {job.status} export job {job.id}{file} for good?", abort=True, err=True)
         from export_pipeline.cli.purge import erase_now

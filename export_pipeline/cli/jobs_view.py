@@ -1,4 +1,4 @@
-"""Views of jobs on the command line: plain data for scripts, lines and progress bars for people."""
+"""Jobs as text: aligned columns, sentences and progress bars."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def worker_line(job: Job, lease: Lease | None) -> str:
     seconds = f"{max(0, round(lease.silent.total_seconds()))} s"
     where = f" on {lease.host}" if lease.host else ""
     if lease.is_alive:
-        return f"its worker{where} lives, and was heard of {seconds} ago"
+        return f"its worker{where} is alive; its last heartbeat was {seconds} ago"
     if lease.is_lost:
-        return f"its worker{where} was silent for {seconds} and was given up; the daemon tries again"
-    return f"its worker{where} has been silent for {seconds}; if it stays so, the daemon tries again"
+        return f"its worker{where} sent no heartbeat for {seconds} and counts as dead; the daemon tries again"
+    return f"its worker{where} has sent no heartbeat for {seconds}; if none comes, the daemon tries again"
 
 
 def moment(at: datetime | None) -> str:

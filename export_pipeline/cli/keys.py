@@ -59,7 +59,7 @@ def create(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Create a key. It is shown once: only a hash of it is stored.
+    """Create a key. It is shown once, as only its hash is stored.
 
     Example: `export-pipeline keys create backend --right exports:read --right exports:write --scope acme`
     """
@@ -118,7 +118,7 @@ def list_(as_json: Json = False) -> None:
 
 @app.command()
 def revoke(key_id: KeyId, as_json: Json = False) -> None:
-    """Revoke a key for good, within a second. What it asked for stays.
+    """Revoke a key for good, within a second. Its requests stay.
 
     Example: `export-pipeline keys revoke 3f2a9c0d1e4b5a67`
     """

@@ -83,7 +83,7 @@ def formats_of(dataset: Dataset, text: str) -> list[str]:
 
 
 def find_scope(settings: Settings, dataset: Dataset, given: str | None) -> tuple[str | None, str | None]:
-    """Return id and name of the scope that is meant by an id or a name. The name is None if it is not shown.
+    """Return id and name of the scope with this id or name. The name is None if the dataset hides it.
 
     Raises:
         UserError: it is unknown, ambiguous, missing, or given for a dataset without scopes.
@@ -121,7 +121,7 @@ def scope_id(
     *,
     stored: bool = False,
 ) -> str | None:
-    """Return the id of the scope that is meant by an id or a name, in any of these datasets.
+    """Return the id of the scope with this id or name, in any of these datasets.
 
     A text that names none is returned as it is: the scope may be gone, and its exports still be listed.
 

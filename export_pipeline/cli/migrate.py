@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(as_json: Json = False) -> None:
-    """Make the tables of requests, or bring them up to date. It is safe to run twice, and at any time.
+    """Create the ledger's tables, or bring them up to date. It is safe to run twice, and at any time.
 
     Example: `export-pipeline migrate`
     """

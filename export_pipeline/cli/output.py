@@ -124,7 +124,7 @@ class FileOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetails(Job):
-    """A job with all that is known of it, as `show` prints it."""
+    """A job with everything that is known about it, as `show` prints it."""
 
     period: str | None
     run_url: str | None
@@ -137,7 +137,7 @@ class JobDetails(Job):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanceledJob(Job):
-    """A job that `cancel` has canceled, and what becomes of its run."""
+    """A job that `cancel` has canceled, and the fate of its run."""
 
     run: str
 

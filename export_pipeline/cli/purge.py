@@ -1,4 +1,4 @@
-"""The command `purge`: removes expired files and all that belongs to them."""
+"""The command `purge`: removes expired files, their manifests and leftovers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def purge(
         bool,
         typer.Option(
             "--confirm-deleted-scopes",
-            help="End the scopes that the source no longer lists, however many they are.",
+            help="Treat scopes that the source no longer lists as deleted, however many they are.",
         ),
     ] = False,
     take_store: Annotated[
@@ -52,7 +52,7 @@ def purge(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Remove expired files, their manifests, aborted uploads and staged leftovers; find what does not fit.
+    """Remove expired files, their manifests, aborted uploads and staged leftovers; report inconsistencies.
 
     Requests and files of scopes that the application has deleted are ended and removed too. Files under legal
     hold stay, and so do those that nothing proves to be this deployment's.
@@ -136,7 +136,7 @@ def purge(
                 f"deployment's: {', '.join(foreign)}{more}."
             )
         if not purged.ended:
-            typer.echo("There is more: the limit was reached; call it again.")
+            typer.echo("The limit was reached; run it again for the rest.")
     if wrong or refused:
         raise typer.Exit(1)
 
@@ -160,12 +160,12 @@ def _line(finding: Any, dry_run: bool) -> str:
         FindingKind.EXPIRED: f"expired, job {finding.job_id}",
         FindingKind.OUTDATED: "expired, no job",
         FindingKind.INCOMPLETE: "incomplete and old",
-        FindingKind.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or ask for it anew",
+        FindingKind.LOST: f"MISSING: job {finding.job_id} is completed; delete the job, or request it again",
         FindingKind.STRAY: "no job has it; removed when its manifest expires",
         FindingKind.FAILED: "could not be removed",
     }[finding.kind]
     would = (
-        "would go: "
+        "would be removed: "
         if dry_run and finding.kind in (FindingKind.EXPIRED, FindingKind.OUTDATED, FindingKind.INCOMPLETE)
         else ""
     )
@@ -192,11 +192,11 @@ def _end_deleted_scopes(
             try:
                 there = scopes_of(settings, declared[name])
             except SourceError as error:
-                print_error(f"Whether scopes of {name} were deleted is not known: {error}")
+                print_error(f"It is not known whether scopes of {name} were deleted: {error}")
                 continue
             ended.append(end_deleted_scopes(engine, name, there, who, confirmed=confirmed, dry_run=dry_run))
     except DefsError as error:
-        print_error(f"Whether scopes were deleted is not known: {str(error).splitlines()[0]}")
+        print_error(f"It is not known whether scopes were deleted: {str(error).splitlines()[0]}")
     finally:
         engine.dispose()
     return ended

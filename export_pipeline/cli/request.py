@@ -1,4 +1,4 @@
-"""The command that asks for an export."""
+"""The command `request`: request an export and show its progress."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def request(
     ] = None,
     priority: Annotated[
         int,
-        typer.Option(metavar="NUMBER", callback=_check_priority, help="Higher goes first, of those waiting."),
+        typer.Option(
+            metavar="NUMBER", callback=_check_priority, help="Waiting requests of higher priority run first."
+        ),
     ] = 0,
     idempotency_key: Annotated[
         str | None,

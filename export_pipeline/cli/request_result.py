@@ -1,4 +1,4 @@
-"""The outcome of a request, read from the ledger or from a run in this process, and printed."""
+"""The result of a request, from the ledger or from a run in this process, and how it is printed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export_of_job(job: Job) -> ExportOutput:
 def exports_of_run(
     outcome: Outcome, dataset: str, scope: str | None, formats: Sequence[str]
 ) -> list[ExportOutput]:
-    """Return what a run in this process, without a ledger, has made of each format."""
+    """Return the result of a run in this process, without a ledger, for each format."""
     exports = []
     for format in formats:
         file = outcome.files.get(format, {})
@@ -59,7 +59,7 @@ def exports_of_run(
 def background_exports(
     run_id: str, dataset: str, scope: str | None, formats: Sequence[str]
 ) -> list[ExportOutput]:
-    """Return the exports of a run that another process has begun."""
+    """Return the exports of a run that was started in another process."""
     return [
         ExportOutput(
             id=None, dataset=dataset, scope=scope, format=format, status=Status.PROCESSING, run_id=run_id,
@@ -73,7 +73,7 @@ def background_exports(
 def print_result(
     settings: Settings, exports: Sequence[ExportOutput], *, as_json: bool, log: Path | None = None
 ) -> None:
-    """Print what became of a request. Differences between a file and the source are lines on stderr."""
+    """Print the result of a request. Differences between a file and the source are lines on stderr."""
     store = open_configured_store(settings).url
     if as_json:
         print_json(RequestOutput(store=store, log=str(log) if log else None, exports=exports))
@@ -81,12 +81,12 @@ def print_result(
     for export in exports:
         _print_export(export)
     if log:
-        typer.echo(f"Worked on in the background, as run {exports[0].run_id}; its log is {log}")
+        typer.echo(f"Runs in the background, as run {exports[0].run_id}; its log is {log}")
     elif done := [export for export in exports if export.file_key]:
         typer.echo(f"Stored in {store}")
         typer.echo(f"Link to a file: export-pipeline link {done[0].id or done[0].file_key}")
     elif waiting := [export for export in exports if export.status is Status.PENDING]:
-        typer.echo(f"See what becomes of it: export-pipeline show {waiting[0].id}")
+        typer.echo(f"Follow it: export-pipeline show {waiting[0].id}")
     if any(export.error_code == "unknown_dataset" for export in exports):  # known here
         print_error(
             "The daemon loaded its datasets before this one was written: restart it, or Reload in the UI "

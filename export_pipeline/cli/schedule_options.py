@@ -100,7 +100,8 @@ def _chosen(
         list[str] | None, typer.Option(metavar="ADDRESS", help="Who gets the file by mail; repeatable.")
     ] = None,
     owner: Annotated[
-        str | None, typer.Option(metavar="PERSON", help="Who is told of failures, where it is an address.")
+        str | None,
+        typer.Option(metavar="PERSON", help="Owner; if it is a mail address, it gets notices of failure."),
     ] = None,
     misfire: Annotated[
         Misfire | None,

@@ -81,7 +81,7 @@ def create(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Make a schedule, which begins now.
+    """Create a schedule that starts now.
 
     Example: `export-pipeline schedules create records --scope ID --format excel --cadence monthly --day 31
     --at 06:00 --timezone America/New_York --to ann@example.org --empty say`
@@ -111,7 +111,7 @@ def change(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Change what is given of a schedule; lists (--to, --filter, --column, --option) are replaced whole.
+    """Change the given fields of a schedule; lists (--to, --filter, --column, --option) are replaced whole.
 
     Example: `export-pipeline schedules change ID --at 05:00 --to ann@example.org --to ben@example.org`
     """
@@ -136,7 +136,7 @@ def change(
 
 @app.command()
 def pause(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Let a schedule rest: nothing is exported, and nothing is saved up for later.
+    """Pause a schedule: it exports nothing, and missed windows are not exported later.
 
     Example: `export-pipeline schedules pause ID`
     """
@@ -147,7 +147,7 @@ def pause(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: J
 
 @app.command()
 def resume(schedule_id: ScheduleId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Let a schedule run again, from now on.
+    """Resume a schedule; it starts now.
 
     Example: `export-pipeline schedules resume ID`
     """
@@ -172,7 +172,7 @@ def delete(
         if not yes:
             there = editing.get_schedule(engine, schedule_id, viewer)
             if not sys.stdin.isatty():
-                raise UserError("Nobody is here to be asked; add --yes to delete it.")
+                raise UserError("There is no terminal to confirm in; add --yes to delete it.")
             typer.confirm(f"Delete the {there.cadence} export of {there.dataset}?", abort=True, err=True)
         gone = editing.delete_schedule(engine, schedule_id, viewer)
     _print_schedule(gone, as_json, "deleted.")
@@ -182,12 +182,12 @@ def delete(
 def run_now(
     schedule_id: ScheduleId,
     again: Annotated[
-        bool, typer.Option("--again", help="Also if it was asked for before; its recipients get it again.")
+        bool, typer.Option("--again", help="Also if it was requested before; its recipients get it again.")
     ] = False,
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for what a schedule exports: the window of its last run, or every row as of now.
+    """Request the export of a schedule now: the window of its last run, or every row as of now.
 
     Its next run stays as it is.
 
@@ -239,8 +239,8 @@ def unsubscribed(
 
 def _asked(job: Job, is_new: bool) -> str:
     if is_new:
-        return "asked for; `export-pipeline jobs --watch` shows how it goes."
-    return f"{run_key(job) or 'This'} was asked for before, and is {job.status}; --again asks once more."
+        return "requested; `export-pipeline jobs --watch` shows its progress."
+    return f"{run_key(job) or 'This'} was requested before and is {job.status}; --again requests it again."
 
 
 def _row(schedule: ScheduledExport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands for webhooks: who is told when an export ends."""
+"""Commands for webhooks, which receive the events of exports."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def create(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """Make a webhook and print its secret, which is not shown again.
+    """Create a webhook and print its secret, which is not shown again.
 
     Example: `export-pipeline webhooks create https://example.org/hooks --scope ID --event export.completed`
     """
@@ -94,7 +94,7 @@ def create(
 
 @app.command("test")
 def send_test(webhook_id: WebhookId, viewer_scope: ViewerScopes = None, as_json: Json = False) -> None:
-    """Post a test event now, once. Exit code 1 means that the receiver did not take it.
+    """Post a test event now, once. Exit code 1 means that the receiver did not accept it.
 
     Example: `export-pipeline webhooks test ID`
     """

@@ -1,4 +1,4 @@
-"""Several datasets of one snapshot in one ZIP or one workbook."""
+"""A dataset that is a bundle: several datasets of one snapshot in one ZIP or one workbook."""
 
 from __future__ import annotations
 

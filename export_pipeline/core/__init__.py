@@ -6,7 +6,7 @@ import pyarrow
 
 
 class _NoPandas:
-    """Hides pandas from imports while it is in `sys.meta_path`."""
+    """Makes `import pandas` fail while it is in `sys.meta_path`."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:

@@ -1,4 +1,4 @@
-"""The look that a company gives its files."""
+"""The branding of a company's files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Brand:
-    """The look of a company's files.
+    """The branding of a company's files: its logo, color, address and footer.
 
     Attributes:
         logo: A PNG or JPEG file; b"" for none.

@@ -1,4 +1,4 @@
-"""Charts of an export: small aggregated values, independent of any format."""
+"""Charts of an export as small aggregated tables, independent of any format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions of datasets for people: their columns, and the application's tables that they read."""
+"""Descriptions of datasets: their columns, and the application's tables that they read."""
 
 from __future__ import annotations
 

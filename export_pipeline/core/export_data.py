@@ -19,7 +19,7 @@ from export_pipeline.core.windows import Window
 
 
 class Shape(Protocol):
-    """The shape of a dataset's exports: what can be asked for, what is computed, how it is laid out.
+    """The shape of a dataset's exports: its options, its computed content, its layout.
 
     A module with these functions is one.
     """
@@ -41,7 +41,7 @@ def describe(shape: Shape, spec: Mapping[str, Any]) -> ShapeDescription:
 
 
 def hash_spec(spec: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a spec, by which a step knows that it works by the spec of the step before."""
+    """Return the SHA-256 of a spec, by which a step checks that its spec is that of the step before."""
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,1 +1,1 @@
-"""The datasets that defs.yaml files declare, and the checks of what may be asked of them; without Dagster."""
+"""The datasets that defs.yaml files declare, and the checks of their requests; without Dagster."""

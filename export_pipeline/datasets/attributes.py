@@ -50,7 +50,7 @@ class CadenceRule(Strict):
         except CroniterError:
             fields = 0
         if fields != 5 and not (fields and cron.startswith("@")):
-            raise ValueError(f"{cron!r} is no cron line of five fields such as '15 2 * * *'")
+            raise ValueError(f"{cron!r} is not a cron line of five fields such as '15 2 * * *'")
         return cron
 
     @field_validator("timezone")
@@ -170,7 +170,7 @@ class DatasetModel(Strict):
     @classmethod
     def _names_nobody(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
         if "requested_by" in options:
-            raise ValueError("requested_by is no default: each request says who asks")
+            raise ValueError("requested_by cannot have a default: each request names its requester")
         return options
 
     @field_validator("start")

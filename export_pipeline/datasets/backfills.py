@@ -1,4 +1,4 @@
-"""Check what a backfill asks for, and request it in the ledger."""
+"""Check a backfill, and request its windows in the ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export_pipeline.schedules.cadence_requests import CadenceWindow
 
 
 class TooManyWindowsError(ValueError):
-    """Raised when a backfill asks for more exports than one call may request."""
+    """Raised when a backfill has more exports than one call may request."""
 
 
 def request_backfill(

@@ -1,4 +1,4 @@
-"""Layouts with what the deployment's settings add: its brand, and the application's pictures of pages."""
+"""Layouts with the deployment's branding and the application's pictures of plan pages."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def bundle_dataset(attributes: BundleModel, load: Callable[[str], object]) -> Da
             message = f"dataset {name!r} cannot be loaded from {name}/defs.yaml: {error}"
             raise error_at("BundleExport", {("datasets", position): message}) from error
         if not isinstance(dataset, Dataset):
-            raise error_at("BundleExport", {("datasets", position): f"{name} is no dataset"})
+            raise error_at("BundleExport", {("datasets", position): f"{name} is not a dataset"})
         members[name] = dataset
     if len({member.scoped for member in members.values()}) > 1:
         names = ", ".join(name for name, member in members.items() if member.scoped)

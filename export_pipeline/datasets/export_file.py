@@ -1,4 +1,4 @@
-"""A rendered and verified export file: its description, its manifest, and the summary that Dagster shows."""
+"""A verified export file: its description, its manifest, and the summary that Dagster shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages about datasets in Markdown: what can be chosen, and when they are exported by themselves."""
+"""Markdown pages about datasets: their columns, filters, presets and cadences."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def choices(dataset: Dataset, default_zone: str, *, heading: str) -> list[str]:
 
 
 def example(dataset: Dataset) -> dict[str, Any]:
-    """Return options that the dataset accepts, as an example: a preset or columns, a filter and an order."""
+    """Return example options of a dataset: a preset or columns, a filter and an order."""
     spec = dataset.spec
     columns = {column["name"]: column for column in spec.get("columns", ())}
     usual = [name for name, one in columns.items() if not one.get("hidden") and not one.get("extra")]
@@ -111,7 +111,7 @@ _LISTED = ("preset", "columns", "filters", "sort")
 
 
 def example_yaml(dataset: Dataset) -> str:
-    """Return the example as the YAML of a launchpad; empty if there is nothing to choose."""
+    """Return the example as YAML for the launchpad; empty if the dataset has no options."""
     options = example(dataset)
     config = {"ops": {f"{dataset.dataset}_on_demand": {"config": options}}}
     return (

@@ -1,4 +1,4 @@
-"""Renders a large export in parts: files with consecutive shares of its rows, made by all cores at once.
+"""Renders a large export in parts: files with consecutive rows, rendered in parallel on all cores.
 
 Each part is read back by itself. The rows and sums of all parts together are compared with the database's.
 """
@@ -26,7 +26,7 @@ _Made = tuple[RenderedPart, Rendered, FileFacts]
 
 
 def limits_of(options: Mapping[str, Any], format: Format[Any]) -> Parts | None:
-    """Return the limits of the parts that an export's options ask for; None if it is one file."""
+    """Return the maximum size of parts that the options request; None if the export is one file."""
     limits = Parts.model_validate(options.get("parts") or {})
     return limits if format.has_parts and (limits.max_rows or limits.max_bytes) else None
 
@@ -154,7 +154,7 @@ def _add(rendered: Rendered, part: Rendered) -> None:
 
 
 def sum_facts(facts: Sequence[FileFacts]) -> FileFacts:
-    """Return what was read back from several files as if they were one."""
+    """Return the combined facts of several files."""
     names = {name for one in facts for name in one.totals}
     return FileFacts(
         sum(one.rows for one in facts),

@@ -46,7 +46,7 @@ class ExportRequest(BaseModel):
         Field(max_length=100, description="Mail addresses that get the file or a link to it."),
     ] = []
     webhook_id: Annotated[
-        str | None, Field(max_length=100, description="A webhook that hears when it ends.")
+        str | None, Field(max_length=100, description="A webhook that is notified when it ends.")
     ] = None
     priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first.")] = 0
 

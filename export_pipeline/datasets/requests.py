@@ -59,7 +59,7 @@ class RequestError(RedactedError):
 
 
 def format_names(dataset: Exportable) -> list[str]:
-    """Return the names by which a request may ask for a format: its formats, then their aliases."""
+    """Return the names of formats that a request may use: the dataset's formats, then their aliases."""
     return [*dataset.formats, *dataset.format_aliases]
 
 
@@ -128,7 +128,9 @@ def within_time_limit(check: Callable[[], Answer]) -> Answer:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
         )
-        message = f"It cannot be checked within {CHECK_SECONDS:g} seconds; ask for less, or in a simpler way."
+        message = (
+            f"It cannot be checked within {CHECK_SECONDS:g} seconds; request less or filter more simply."
+        )
         raise RequestError("check_too_long", message) from None
 
 

@@ -32,7 +32,7 @@ class ScopeNameError(ValueError):
 
 
 def find_scope(scopes: Mapping[str, str], given: str) -> str:
-    """Return the id of the scope that is meant by an id, a name, or both as Dagster shows them.
+    """Return the id of the scope with this id, name, or partition key of Dagster.
 
     A text that is none of them is returned unchanged, so that the caller's check refuses it.
 
@@ -56,7 +56,7 @@ def find_scope_of_any(
     *,
     stored: bool,
 ) -> str:
-    """Return the id of the scope that is meant by an id or a name in any of several datasets.
+    """Return the id of the scope with this id or name in any of several datasets.
 
     A text that none of them knows is returned unchanged: the scope may be gone, its exports still be listed.
 
@@ -125,7 +125,7 @@ def _ambiguous(given: str, choices: Sequence[str]) -> ScopeNameError:
 
 
 def look_up_scope(source: ScopeReader, dataset: Dataset, given: str) -> tuple[str, str | None]:
-    """Return id and name of the scope that is meant by an id or a name. The name is None if it is not shown.
+    """Return id and name of the scope with this id or name. The name is None if the dataset hides it.
 
     Raises:
         ScopeNameError: there is no such scope, or several have this name.
@@ -180,7 +180,7 @@ def read_recipients(
 
 
 def names_recipients(dataset: Exportable) -> bool:
-    """Return whether a dataset says who gets the rows of which scope."""
+    """Return whether a dataset names the recipients of its scopes."""
     return bool((dataset.spec.get("scope") or {}).get("recipients")) and hasattr(dataset.source, "recipients")
 
 

@@ -1,4 +1,4 @@
-"""A small export, made in memory: read, built, sanitized, rendered, read back and compared, as in a run."""
+"""A small export in memory: the stages of a run, without Dagster."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def render_small(
     run_id: str,
     local: Path,
 ) -> Iterator[tuple[ExportFile, Rendering]]:
-    """Render an export into the store, read it back, and yield it proven. It is not visible yet.
+    """Render an export into the store, verify it, and yield it. It is not visible yet.
 
     Args:
         export_id: Name of the file in the store.

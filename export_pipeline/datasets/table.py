@@ -26,7 +26,7 @@ _NO_WINDOW = "say by which time of a row its window is found, e.g. `window: {col
 
 
 class DefsYamlError(ValueError):
-    """The text of a defs.yaml is not sound. The message is one line with the field's place."""
+    """Raised when the text of a defs.yaml is invalid. The message is one line with the field's place."""
 
 
 class TableModel(DatasetModel, CheckedTableSpec):

@@ -25,7 +25,7 @@ _LINE_BYTES, _LINE_CHARACTERS = 57, 78  # of base64 in a mail: 76 characters and
 
 
 class GoneError(Exception):
-    """Raised when there is nothing left to send; the message says why."""
+    """Raised when the file is gone, so there is nothing to send; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

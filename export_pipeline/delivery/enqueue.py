@@ -174,7 +174,7 @@ def _skip_notified(
         .where(same_run, deliveries.c.attempt == job.attempt, _IS_NOTICE)
     )
     for recipient, format in connection.execute(notified).all():
-        reason = f"the notice about {format} of the same window tells of this format too"
+        reason = f"the notice about {format} of the same window covers this format too"
         recipients = _skip(recipients, reason, {recipient.lower()})
     if job.schedule_id is not None:
         run = (job.schedule_id, job.scheduled_for)

@@ -1,4 +1,4 @@
-"""The files that one mail has: those of the jobs that a schedule's run has made for the same recipients."""
+"""Files of one mail: those of all jobs of a schedule's run that have the same recipients."""
 
 from __future__ import annotations
 

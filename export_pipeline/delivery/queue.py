@@ -59,7 +59,7 @@ class Mail:
 
 
 class LostClaimError(Exception):
-    """Raised when another sender has the mail now, or an operator or the application took it away."""
+    """Raised when another sender has the mail now, or an operator or the application has withdrawn it."""
 
 
 def recover_mails(engine: sa.Engine) -> int:
@@ -70,7 +70,7 @@ def recover_mails(engine: sa.Engine) -> int:
     with transaction(engine, write=True) as connection:
         dead = deliveries.c.claimed_at < connection.scalars(sa.select(utc_now())).one() - LEASE
         last = deliveries.c.tries + 1 >= MAX_TRIES
-        ended = f"whoever was to send it has ended before, {MAX_TRIES} times"
+        ended = f"{MAX_TRIES} senders ended before they sent it"
         connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.status == "claimed", dead)
@@ -80,9 +80,7 @@ def recover_mails(engine: sa.Engine) -> int:
                 tries=deliveries.c.tries + 1,
             )
         )
-        unheard = (
-            "whoever sent it ended before the server's answer was written down: it may have been delivered"
-        )
+        unheard = "its sender ended before it recorded the server's reply: it may have been delivered"
         lost = sa.update(deliveries).where(deliveries.c.status == "sending", dead)
         return connection.execute(lost.values(status="unknown", error_message=unheard)).rowcount
 

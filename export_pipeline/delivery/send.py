@@ -119,7 +119,7 @@ class _Sender:
     _contents: tuple[tuple[object, ...], Contents] | None = field(default=None)
 
     def deliver(self, mail: queue.Mail, job: Job) -> bool:
-        """Send one mail and record the result; return False if the server would take no other mail either."""
+        """Send one mail and record the result; return False if the server accepts no other mail either."""
         try:
             self._deliver(mail, job)
         except ServerError as error:

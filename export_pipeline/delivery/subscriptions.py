@@ -1,4 +1,4 @@
-"""Subscriptions: the mails of a schedule or cadence, which each recipient may end for themselves."""
+"""Subscriptions: the mails of a schedule or cadence, from which each recipient can unsubscribe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from export_pipeline.schedules.cadence_requests import CadenceWindow
 
 
 def is_unsubscribed(connection: sa.Connection, job: Job, recipient: str) -> bool:
-    """Return whether a recipient wants no more mails of the subscription that a job belongs to."""
+    """Return whether a recipient has unsubscribed from the mails of a job's subscription."""
     subscription = subscription_of(job)
     select = sa.select(sa.func.count()).where(
         unsubscribes.c.subscription == subscription, unsubscribes.c.recipient == recipient.lower()
@@ -22,7 +22,7 @@ def is_unsubscribed(connection: sa.Connection, job: Job, recipient: str) -> bool
 
 
 def subscription_of(job: Job) -> str | None:
-    """Return the subscription that a job belongs to; None if somebody asked for it once."""
+    """Return the subscription that a job belongs to; None for a single request."""
     if job.schedule_id is not None:
         return job.schedule_id
     if (window := CadenceWindow.of(job)) is not None:
@@ -52,21 +52,21 @@ def find_subscription(engine: sa.Engine, delivery_id: str) -> tuple[str, str, st
 
 
 def unsubscribe(engine: sa.Engine, subscription: str, recipient: str) -> None:
-    """Send a recipient no more mails of a subscription. A second time changes nothing."""
+    """Unsubscribe a recipient from the mails of a subscription. A second call changes nothing."""
     values = {"subscription": subscription, "recipient": recipient}
     with transaction(engine, write=True) as connection:
         connection.execute(insert_new(connection, unsubscribes, "subscription", "recipient").values(**values))
 
 
 def list_unsubscribed(engine: sa.Engine, subscription: str) -> list[str]:
-    """Return the recipients who want no more mails of a subscription, by address."""
+    """Return the recipients who have unsubscribed, by address."""
     select = sa.select(unsubscribes.c.recipient).where(unsubscribes.c.subscription == subscription)
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(unsubscribes.c.recipient)))
 
 
 def resubscribe(engine: sa.Engine, subscription: str, recipient: str) -> bool:
-    """Send a recipient mails of a subscription again. Return False if they were not unsubscribed."""
+    """Subscribe a recipient again. Return False if they were not unsubscribed."""
     where = (unsubscribes.c.subscription == subscription, unsubscribes.c.recipient == recipient.lower())
     with transaction(engine, write=True) as connection:
         return connection.execute(sa.delete(unsubscribes).where(*where)).rowcount > 0

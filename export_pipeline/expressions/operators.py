@@ -168,7 +168,7 @@ _COMPARE: dict[str, Operation] = {
 def compare(sign: str, left: Node, right: Node) -> Node:
     """Return a comparison: == != < <= > >=. Dates may be compared with a literal such as '2026-11-21'."""
     if NULL in (left.type, right.type):
-        raise ValueError("nothing is equal to null; ask with is_null(x)")
+        raise ValueError("nothing is equal to null; use is_null(x)")
     left, right = _day(left, right.type), _day(right, left.type)
     _, runs = unify((left, right))
     return Node(BOOLEAN, lambda env: _COMPARE[sign](runs[0](env), runs[1](env)))

@@ -1,4 +1,4 @@
-"""Health checks of a deployment; `run_checks` runs them all."""
+"""Health checks of a deployment."""
 
 from __future__ import annotations
 

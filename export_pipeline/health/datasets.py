@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dataset_findings(settings: Settings) -> Iterator[Finding]:
-    """Find datasets whose declaration does not fit this source."""
+    """Find datasets whose declaration does not match this source."""
     from export_pipeline.components.loading import datasets
     from export_pipeline.datasets.loading import DefsError
     from export_pipeline.orchestration.sensors.scopes import misfit_advice

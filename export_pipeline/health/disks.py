@@ -100,7 +100,7 @@ def _freed_by_purge(settings: Settings) -> int:
 
 
 def room_findings(code: FindingCode, folder: Path, do: str) -> Iterator[Finding]:
-    """Find out if the disk of a folder is nearly full.
+    """Check that the disk of a folder has free space.
 
     Args:
         code: Code of the finding.

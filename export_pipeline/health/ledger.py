@@ -137,7 +137,7 @@ def _failing(statistics: Statistics) -> Iterator[Finding]:
         codes = ", ".join(f"{code or 'no code'} ({count})" for code, count in failures[:3])
         yield Finding(
             "jobs_failing",
-            f"{failed} of {failed + good} requests of the last hour failed (wrong ones aside): {codes}.",
+            f"{failed} of {failed + good} valid requests of the last hour failed: {codes}.",
             "`export-pipeline jobs --status failed` lists them with their reasons.",
         )
 

@@ -28,7 +28,7 @@ def source_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def queue_findings(settings: Settings) -> Iterator[Finding]:
-    """Check that the queue of requests can be used, and that wrong messages have somewhere to go."""
+    """Check that the queue of requests can be used and has a dead-letter queue."""
     from export_pipeline.intake.sqs import QueueError, has_dead_letters
 
     if settings.queue_url is None:

@@ -1,4 +1,4 @@
-"""Messages that ask for exports: the body of `POST /v1/exports`, or `TABLE_EXPORT` of Connexus."""
+"""Messages that request exports: the body of `POST /v1/exports`, or `TABLE_EXPORT` of Connexus."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TableExportMessage(BaseModel):
 
 
 def parse_message(body: str, types: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the arguments of `Ledger.request` for each export that a message asks for.
+    """Return the arguments of `Ledger.request` for each export that a message requests.
 
     Args:
         body: The message's body, JSON.
@@ -102,7 +102,7 @@ def _condition(value: Any) -> Any:
 
 def _requests(body: QueueRequest) -> list[dict[str, Any]]:
     if reserved := sorted(_RESERVED & body.options.keys()):
-        raise MessageError(f"options.{reserved[0]}: this is no option of a request; leave it out.")
+        raise MessageError(f"options.{reserved[0]}: this is not an option of a request; leave it out.")
     named = {"preset": body.preset, "sort": body.sort}
     asked = {
         "dataset": body.dataset,

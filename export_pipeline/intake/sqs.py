@@ -1,4 +1,4 @@
-"""Reads an SQS queue, and writes what its messages ask for into the ledger.
+"""Receives messages of an SQS queue, and writes their requests into the ledger.
 
 A message is deleted once its rows are written. A message that is wrong is logged and left: the queue moves it
 to its dead letters after as many receipts as its redrive policy says.
@@ -42,7 +42,7 @@ def receive_requests(
     until: float,
     client: Any = None,
 ) -> Counter[str]:
-    """Take requests from the queue until it is empty; return the number of messages by result.
+    """Receive messages until the queue is empty; return their number by result.
 
     Args:
         datasets: The datasets that a message may name.

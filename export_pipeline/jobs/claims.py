@@ -17,7 +17,7 @@ _CODE = "code that claims requests"
 
 
 def record_code_version(connection: sa.Connection, version: str) -> None:
-    """Note the version of the code by which requests are claimed from now on."""
+    """Record the version of the code that claims requests from now on."""
     known = secrets.c.name == _CODE
     if connection.scalars(sa.select(secrets.c.secret).where(known)).one_or_none() == version:
         return
@@ -61,7 +61,7 @@ def claim_rows(
 def claim_extra(
     connection: sa.Connection, now: datetime, dataset: str, run_id: str, code: str, patience: timedelta
 ) -> sa.RowMapping | None:
-    """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
+    """Claim the next request of a dataset as an extra one of a run; None if none fits.
 
     It is no window of a schedule, in its first attempt, and was never dispatched. There is none while a
     request of higher priority is pending: the run makes room for it. Nor is there one for a run of other code
@@ -88,7 +88,7 @@ def claim_extra(
 
 
 def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:
-    """Return the condition that a job is processing, or was dispatched since then and may be."""
+    """Return the condition that a job is processing, or was dispatched since then."""
     return sa.or_(
         jobs.c.status == Status.PROCESSING,
         sa.and_(jobs.c.status == Status.PENDING, jobs.c.claimed_at >= patience_from),

@@ -1,4 +1,4 @@
-"""Commands of applications that use only SQL: rows of `export_commands`.
+"""Commands that applications give by SQL: rows of `export_commands`.
 
 A command and its answer are one transaction, so a process that dies repeats no command. The job's state and
 the command's scope decide as they do for every other caller.
@@ -24,12 +24,12 @@ from export_pipeline.store.base import StoreError
 
 
 class Commands(Ledger):
-    """A ledger whose calls join the transaction of the command that is being run. One thread uses it."""
+    """A ledger whose calls join the transaction of the current command. For one thread."""
 
     _joined: tuple[sa.Connection, datetime] | None = None
 
     def run_pending(self, remove: Remove, limit: int = 100, until: float = math.inf) -> int:
-        """Run pending commands in order, answer them, and return how many were answered.
+        """Run pending commands in order, write their answers, and return their number.
 
         A command whose file cannot be removed stays pending, with the reason as its answer; the next call
         tries it again.
@@ -59,7 +59,7 @@ class Commands(Ledger):
         return answered
 
     def forget(self, older_than: timedelta) -> int:
-        """Delete old commands that were answered, and return their number."""
+        """Delete old answered commands, and return their number."""
         with self._writing() as (connection, now):
             old = sa.delete(commands).where(commands.c.ended_at < now - older_than)
             return connection.execute(old).rowcount

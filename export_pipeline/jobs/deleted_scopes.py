@@ -1,4 +1,4 @@
-"""Ends the requests, links and files of scopes that the application has deleted.
+"""Cleanup of deleted scopes: cancels their requests, and makes their files due for removal.
 
 A scope counts as deleted if the complete list of its dataset's scopes does not contain it. If the list is
 empty, or many scopes are missing at once, the source may be at fault (a table that is being loaded, rules

@@ -1,4 +1,4 @@
-"""Requests on their way to a run: claimed by a launcher, and given back if no run starts."""
+"""Dispatch of requests: claimed by a launcher, and released if no run starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLAIM_REFRESHED = timedelta(seconds=15)
 
 
 class Dispatcher(LeaseKeeper):
-    """Gives pending requests to launchers, each to one of them."""
+    """Dispatches pending requests to launchers, each to only one of them."""
 
     def claim(
         self,
@@ -29,7 +29,7 @@ class Dispatcher(LeaseKeeper):
         max_in_flight: int | None = None,
         who: str | None = None,
     ) -> list[Job]:
-        """Claim the next requests, in order; nobody else gets them within `patience`.
+        """Claim the next requests, in order; no other claim gets them within `patience`.
 
         They stay pending until their run reports that it has started. A job that has not started by then can
         be claimed again, as the same attempt. The launcher uses `Attempt.run_key`, so the attempt gets one
@@ -53,12 +53,12 @@ class Dispatcher(LeaseKeeper):
         return [Job.of(row) for row in rows]
 
     def record_code_version(self, code: str) -> None:
-        """Note the version of the code by which requests are claimed from now on; see `claim_extra`."""
+        """Record the version of the code that claims requests from now on; see `claim_extra`."""
         with self._writing() as (connection, _):
             record_code_version(connection, code)
 
     def claim_extra(self, dataset: str, run_id: str, code: str) -> Job | None:
-        """Claim the next request of a dataset for a run that has done its own; None if there is none for it.
+        """Claim the next request of a dataset as an extra one of a run; None if none fits.
 
         It stays pending until the run reports that it has started. Windows of schedules, later attempts and
         requests that were dispatched before are left to runs of their own, and so is every request while one
@@ -79,7 +79,7 @@ class Dispatcher(LeaseKeeper):
             connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), old).values(claimed_at=now))
 
     def requeue(self, attempt: Attempt) -> None:
-        """Requeue a claimed job whose run ended before it started to work on it.
+        """Requeue a claimed job whose run ended before it started the job.
 
         If the attempt names a run, a claim of another one stands.
         """
@@ -90,7 +90,7 @@ class Dispatcher(LeaseKeeper):
             connection.execute(sa.update(jobs).where(*waits).values(claimed_at=None))
 
     def release(self, attempts: Sequence[Attempt]) -> None:
-        """Release claimed jobs that were not dispatched after all; the claim does not count."""
+        """Release claimed jobs that were not dispatched; the claim does not count as a dispatch."""
         with self._writing() as (connection, _):
             for attempt in attempts:
                 waits = (*self._conditions(attempt), jobs.c.status == Status.PENDING, jobs.c.dispatches > 0)

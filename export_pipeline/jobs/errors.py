@@ -59,7 +59,7 @@ REQUESTER_ERRORS: frozenset[ErrorCode] = frozenset(
 
 
 class LedgerError(RedactedError):
-    """Raised when the ledger cannot do what was asked. The message names the cause and the cure."""
+    """Raised when the ledger cannot do something. The message names the cause and the cure."""
 
 
 class LedgerUnavailableError(LedgerError):
@@ -120,8 +120,8 @@ class LeaseLostError(RefusedError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"Run {run_id} was not heard of for too long and was taken for dead, so this process ends; "
-            "its requests are tried again by another one.",
+            f"Run {run_id} missed its heartbeats and was declared dead, so this process ends; "
+            "another one tries its requests again.",
             Status.PROCESSING,
         )
 
@@ -142,7 +142,7 @@ def _why_not(status: Status, target: Status) -> str:
     if target is Status.CANCELED:
         return ": it has ended already, there is nothing to cancel"
     if target is Status.PENDING:
-        instead = "ask for it anew" if status in ENDED else "wait for it, or cancel it first"
+        instead = "request it again" if status in ENDED else "wait for it, or cancel it first"
         return f", and only a failed or canceled one can be tried again; {instead}"
     after = " or ".join(sorted(TRANSITIONS[status]))
     return f" and cannot become {target}; {f'only {after}' if after else 'nothing'} can follow"

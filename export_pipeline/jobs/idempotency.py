@@ -1,4 +1,4 @@
-"""Requests that were made before, under the same idempotency key."""
+"""Repeated requests: those with an idempotency key that was used before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASKED = ("dataset", "format", "filters", "columns", "options", "recipients", "p
 
 
 def find_repeated_request(connection: sa.Connection, values: Mapping[str, Any]) -> Job | None:
-    """Return the job of the same request under the same key, or None. Concurrent requests wait for this one.
+    """Return the job of the same request with the same key, or None. Concurrent requests wait for this one.
 
     Args:
         connection: In a write transaction.

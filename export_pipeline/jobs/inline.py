@@ -1,4 +1,4 @@
-"""Exports that the HTTP service makes at once: rows of the ledger that no run works on.
+"""Exports that the HTTP service makes without a run: rows of the ledger and reuse of files.
 
 A row is written when the file has been proven and is about to appear in the store, so that a refused or
 failed ask leaves none. If the process dies before it completes the row, the reconciler finds it without a
@@ -28,17 +28,17 @@ _RUN = "inline-"
 
 
 def new_inline_run() -> str:
-    """Return a new id that stands in the ledger for the run of an export made at once."""
+    """Return a new id that replaces the run id of an export that the HTTP service makes."""
     return f"{_RUN}{uuid.uuid4()}"
 
 
 def is_inline_run(run_id: str | None) -> bool:
-    """Return whether an id stands for an export made at once, so that Dagster has no such run."""
+    """Return whether a run id is one of `new_inline_run`, so that Dagster has no such run."""
     return run_id is not None and run_id.startswith(_RUN)
 
 
 class InlineExports(Ledger):
-    """A ledger that also takes exports that are made at once."""
+    """A ledger that also records exports of the HTTP service."""
 
     def begin_inline(
         self,
@@ -48,7 +48,7 @@ class InlineExports(Ledger):
         *,
         since: timedelta,
     ) -> None:
-        """Write the row of an export whose file is about to appear. It is completed as any other.
+        """Insert the row of an export, as processing, right before its file becomes visible.
 
         Args:
             attempt: The new job's id, and an id from `new_inline_run`.

@@ -61,7 +61,7 @@ class KnownFiles(Reader):
 
     @contextmanager
     def replacing(self, key: str) -> Iterator[None]:
-        """Let nobody put the file of a key under legal hold while the caller replaces it.
+        """Block legal holds on the file of a key while the caller replaces it.
 
         Raises:
             RefusedError: it is under legal hold already.

@@ -1,4 +1,4 @@
-"""The ledger: requests of people and what becomes of their files."""
+"""The ledger: requests, their states and their files."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Ledger(RunReports):
         )
 
     def retry(self, job_id: str, who: str | None = None, viewer: Viewer = OPERATOR) -> Job:
-        """Start a new attempt of a failed or canceled job. The events keep the result of the last attempt.
+        """Start a new attempt of a failed or canceled job. Its events keep the result of the last one.
 
         Raises:
             RefusedError: the job is only a notice that a schedule cannot be run.
@@ -144,7 +144,7 @@ class Ledger(RunReports):
             if job.error_code == NO_RECIPIENTS:
                 command = f"name recipients, then `export-pipeline schedules run-now {job.schedule_id}`"
             raise RefusedError(
-                f"Export job {job.id} only tells about a schedule, there is nothing to retry: {command}.",
+                f"Export job {job.id} is only a notice, so there is nothing to retry: {command}.",
                 job.status,
             )
         ended = (Status.FAILED, Status.CANCELED)

@@ -1,4 +1,4 @@
-"""Links to export files for people without a login: 160 random bits, of which only the SHA-256 is stored."""
+"""Links to export files without a login: tokens of 160 random bits, of which only the SHA-256 is stored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create_link(
     max_uses: int | None = None,
     created_by: str | None = None,
 ) -> tuple[Link, str]:
-    """Create a link to a job's file, which may still be in the making. Return it with its token."""
+    """Create a link to a job's file, which need not exist yet. Return it with its token."""
     token = random.token_urlsafe(20)
     values = {"job_id": job_id, "expires_at": expires_at, "max_uses": max_uses, "created_by": created_by}
     insert = sa.insert(links).values(token_sha256=_digest(token), **values).returning(*_COLUMNS)

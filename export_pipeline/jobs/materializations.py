@@ -1,4 +1,4 @@
-"""Files that Dagster may not know yet: those of the HTTP service, and extra ones of runs."""
+"""Files that may not be reported to Dagster yet: those of the HTTP service, and extra ones of runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from export_pipeline.jobs.states import Status
 from export_pipeline.jobs.tables import jobs, materializations
 
 REPORT_DELAY = timedelta(minutes=1)
-"""Time after which a run that has made an extra file should have told Dagster of it."""
+"""Time in which a run should report an extra file itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreported:
-    """A file that Dagster may not know.
+    """A file that may not be reported yet.
 
     Attributes:
         summary: Summary of the file.
@@ -35,10 +35,10 @@ class Unreported:
 
 
 class Materializations(Reader):
-    """Hands out files that Dagster does not know yet, and forgets those that it knows."""
+    """A queue of files to report to Dagster."""
 
     def claim(self) -> Unreported | None:
-        """Return a completed export that was not reported, and note that a report begins; None if all are.
+        """Claim the next completed export that was not reported; None if there is none.
 
         Those that were never tried come first. Those that a run has made meanwhile, or that have no file any
         more, are dropped.
@@ -69,6 +69,6 @@ class Materializations(Reader):
         return Unreported(job, row["summary"], job.is_extra or row["claimed_at"] is not None)
 
     def forget(self, job_id: str) -> None:
-        """Forget a file that Dagster knows."""
+        """Remove a reported file from the queue."""
         with transaction(self._engine, write=True) as connection:
             connection.execute(sa.delete(materializations).where(materializations.c.job_id == job_id))

@@ -88,7 +88,7 @@ def enable_wal(engine: sa.Engine) -> None:
         raise LedgerUnavailableError(f"{engine.url.database} cannot be prepared: {error}") from None
     except (sqlite3.DatabaseError, sa.exc.DatabaseError) as error:
         why = getattr(error, "orig", error)
-        raise LedgerError(f"{engine.url.database} is no sound SQLite file: {why}.") from None
+        raise LedgerError(f"{engine.url.database} is not a sound SQLite file: {why}.") from None
 
 
 def _switch(raw: Any) -> None:

@@ -155,7 +155,7 @@ class Reader:
             return connection.scalars(pending).one()
 
     def has_new_requests(self) -> bool:
-        """Return whether there is a request that nobody has claimed yet."""
+        """Return whether there is a request that was never claimed."""
         new = sa.select(jobs.c.id).where(
             jobs.c.status == Status.PENDING, jobs.c.claimed_at.is_(None), jobs.c.deleted_at.is_(None)
         )
@@ -185,7 +185,7 @@ class Reader:
         return self._jobs(select.order_by(jobs.c.created_at, jobs.c.id))
 
     def requested_with(self, job: Job) -> list[Job]:
-        """Return the jobs that ask for the same rows of any scope, and that the same schedule or cadence has
+        """Return the jobs that request the same rows of any scope, and that the same schedule or cadence has
         requested for the same time; see `Job.shared_read_key`.
 
         Only those that have not ended, and are in their first attempt.
@@ -224,8 +224,9 @@ class Reader:
             id: str | None = connection.scalars(sa.select(deployment.c.id)).first()
         if id is None:
             raise LedgerError(
-                "The table export_deployment is empty: bring its row back from a backup, or begin anew by "
-                "`INSERT INTO export_deployment DEFAULT VALUES`; older files without a request then stay."
+                "The table export_deployment is empty: bring its row back from a backup, or start "
+                "with a new row by `INSERT INTO export_deployment DEFAULT VALUES`; "
+                "older files without a request then stay."
             )
         return id
 

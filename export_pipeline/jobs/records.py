@@ -19,7 +19,7 @@ _UNREQUESTED = uuid.UUID("0d8f6c1e-7f0b-4a53-9a0e-3d1a54d7c2b6")
 
 
 def unrequested_id(run_id: str | None, file_key: str) -> str:
-    """Return the id of the job by which a run records a file that nobody requested in the ledger."""
+    """Return the id of the job that records a run's file without a request."""
     return str(uuid.uuid5(_UNREQUESTED, f"{run_id}/{file_key}"))
 
 
@@ -102,7 +102,7 @@ class Job:
 
     @property
     def is_extra(self) -> bool:
-        """True if the job's run has taken it on after its own, so that the run's tags do not name it."""
+        """True if the job is an extra one of its run, so that the run's tags do not name it."""
         return self.run_id is not None and self.claimed_by == self.run_id
 
     @property

@@ -1,4 +1,4 @@
-"""Reports of runs: a job has started, makes progress, has its file, has failed or begins again."""
+"""Reports of runs about their jobs: started, progress, completed, failed, restarted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export_pipeline.redaction import hide_credentials
 
 
 class RunReports(Dispatcher):
-    """Takes the reports of runs, each for its own attempt."""
+    """Records the reports of runs. Each is accepted for the run's own attempt only."""
 
     def started(self, attempt: Attempt, replaces: str | None = None) -> Job:
         """Mark a job as started by the attempt's run, which owns the job from now on.
@@ -186,7 +186,7 @@ class RunReports(Dispatcher):
         return self._change_status(attempt, Status.FAILED, values, EventKind.FAILED, who, details=error)
 
     def restart(self, attempt: Attempt, code: ErrorCode, message: str, who: str | None = None) -> Job:
-        """Give up an attempt and queue the next one in one step; the job never counts as failed in between.
+        """End an attempt and queue the next one in one transaction; the job is never failed in between.
 
         Args:
             code: Reason for giving up the attempt, as a code for programs, e.g. worker_lost.

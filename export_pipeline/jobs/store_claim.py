@@ -1,4 +1,4 @@
-"""The claim of a ledger on a store: of several copies of a ledger, only one may remove files.
+"""The claim of a ledger on a store: only the ledger that owns it removes files, not its copies.
 
 A copy, such as a restored backup that a staging system uses, has the same jobs and the same deployment id, so
 it would remove the original's files. Therefore a file in the store names the database whose ledger may remove

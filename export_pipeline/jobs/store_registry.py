@@ -1,4 +1,4 @@
-"""A registry of the stores in use, kept in the ledger."""
+"""The registry of stores, a table of the ledger."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class LedgerStores:
             with transaction(engine, write=write) as connection:
                 return call(connection)
         except LedgerUnavailableError as error:
-            raise StoreUnavailableError(f"Whether the store was used before is not known: {error}") from error
+            raise StoreUnavailableError(
+                f"It is unknown whether the store was used before: {error}"
+            ) from error
         except LedgerError:  # the tables are missing, or this role may not use them
             return None
         finally:

@@ -176,7 +176,7 @@ def transition_error(job: Job, claimed: str | Attempt, to: Status) -> LedgerErro
 
 
 def fail_at_once(connection: sa.Connection, job_id: str, code: ErrorCode, message: str, who: str) -> None:
-    """Fail a request within the transaction that inserts it, so that nobody can claim it in between."""
+    """Fail a request in the transaction that inserts it, so that it is never claimed."""
     error = {"code": storable(code), "message": storable(hide_credentials(message))}
     values = {"error_code": error["code"], "error_message": error["message"], "completed_at": utc_now()}
     update = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(states_before(Status.FAILED)))
@@ -187,7 +187,7 @@ def fail_at_once(connection: sa.Connection, job_id: str, code: ErrorCode, messag
 
 
 def note_unreported(connection: sa.Connection, job: Job, summary: Mapping[str, Any]) -> None:
-    """Note that Dagster may not know the file that a job is about to have; see `Materializations`."""
+    """Queue the file that a job is about to have for a report to Dagster; see `Materializations`."""
     values = {"job_id": job.id, "run_id": job.run_id, "summary": dict(summary)}
     connection.execute(sa.insert(materializations).values(**values))
 

@@ -1,4 +1,4 @@
-"""Find problems of Dagster itself: its instance, its daemon, the sensors of this deployment."""
+"""Health checks of Dagster: its instance, its daemon and the sensors of this deployment."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _START = "Start it: `export-pipeline dev`, or `dagster-daemon run` as a service 
 
 
 def findings() -> Iterator[DagsterFinding]:
-    """Yield the problems that can be read from the instance."""
+    """Yield the findings about the instance."""
     try:
         prepare_home()
         instance = dg.DagsterInstance.get()
@@ -97,7 +97,7 @@ def _workers(instance: dg.DagsterInstance) -> Iterator[DagsterFinding]:
             "queue_unserved",
             f"No Celery worker takes runs from the queue {queue}{waiting}.",
             "Start a worker with this version of the code, settings and datasets; requests of an earlier "
-            "version that has no worker any more begin anew by themselves.",
+            "version that has no worker any more are restarted.",
             None,
         )
 

@@ -1,4 +1,4 @@
-"""Inputs of downstream assets: an export as the function's annotation asks for it."""
+"""Inputs of downstream assets: an export, loaded as the type of the function's annotation."""
 
 from __future__ import annotations
 

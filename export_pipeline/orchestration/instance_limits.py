@@ -1,4 +1,4 @@
-"""Dagster's instance, as named in dagster.yaml: it refuses invented scopes and backfills beyond a limit.
+"""Dagster's instance, as named in dagster.yaml: it refuses unknown scopes and too large backfills.
 
 In the daemon it looks each second for sensors that are due, so that a request is taken without delay.
 """
@@ -13,7 +13,7 @@ from export_pipeline.settings import load_settings
 
 
 class RefusedInUIError(Exception):
-    """Raised when a person asks Dagster for something that this deployment does not do."""
+    """Raised when a person starts something in the UI that this deployment does not allow."""
 
 
 class ExportInstance(GuardedInstance):

@@ -1,4 +1,4 @@
-"""The asset that shows the rows of `scheduled_exports` in Dagster, and the job that runs one of them now."""
+"""The asset that lists `scheduled_exports` in Dagster, and the job that runs one of them now."""
 
 import hashlib
 import json

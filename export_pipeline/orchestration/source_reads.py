@@ -1,4 +1,4 @@
-"""Read the exports of a run from the source, and read them again where a re-execution misses staged data."""
+"""Read the exports of a run from the source, and again if staged data are missing in a re-execution."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ READING_RESOURCES = {"source", "ledger", "datasets", "staging"}
 
 @contextmanager
 def reading(context: dg.OpExecutionContext, config: Mapping[str, Any]) -> Iterator[list[ExportData]]:
-    """Open a snapshot, and yield the exports of the run, one for each partition, whose rows stream from it.
+    """Open a snapshot, and yield the exports of the run, one for each partition; their rows are streamed.
 
     Args:
         config: The config of `fetch_source`. A request says itself what is exported on demand.
@@ -153,12 +153,12 @@ def build(exports: Sequence[ExportData]) -> list[ExportData]:
 
 
 def clean(exports: Sequence[ExportData]) -> list[ExportData]:
-    """Replace what no file format allows."""
+    """Replace characters that no file format allows."""
     return [sanitize(data) for data in exports]
 
 
 def read_again(context: dg.OpExecutionContext, step: str) -> list[ExportData]:
-    """Repeat what the parent of this run did up to a step: what it staged is on another machine, or gone.
+    """Repeat the steps of the parent run up to this one, as its staged data are missing on this machine.
 
     Args:
         step: Name of the last op to do: fetch_source, build_export_data or sanitize.

@@ -1,4 +1,4 @@
-"""Request the windows of cadences: a schedule's tick starts a run, which writes requests into the ledger.
+"""Requests of cadences: a schedule's tick starts a run, which requests the windows in the ledger.
 
 A schedule has no side effects, so its ticks can be previewed. `repeat_lost_requests` does the work of a run
 that died or waits too long. Both may repeat a request: the ledger accepts each window once.
@@ -64,7 +64,7 @@ def window_requests_job(datasets: Mapping[str, Schedulable]) -> dg.JobDefinition
 
 
 def write_requests(context: dg.OpExecutionContext, write: Callable[[], _T]) -> _T:
-    """Write requests in an op: canceling its run interrupts it, and it waits for a ledger that is away."""
+    """Write requests in an op, which can be canceled, and waits while the ledger is unavailable."""
     ledger = context.resources.ledger.open
     with (
         cancellable(ledger, context.run, context.instance, context.job_def),

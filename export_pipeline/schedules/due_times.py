@@ -343,7 +343,7 @@ def _check_cron(line: Any, zone: ZoneInfo) -> None:
     try:
         minutes = sorted(CronSim(line, datetime.now(zone)).minutes)
     except (CronSimError, ValueError) as error:
-        raise ScheduleError(f"cron: {line!r} is no cron line: {error}.") from None
+        raise ScheduleError(f"cron: {line!r} is not a cron line: {error}.") from None
     if next(_cron_times(line, zone, datetime.now(UTC)), None) is None:
         raise ScheduleError(f"cron: {line!r} names no day that comes within 50 years.")
     gaps = [after - before for before, after in pairwise([*minutes, minutes[0] + 60])]

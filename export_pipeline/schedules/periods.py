@@ -28,7 +28,7 @@ def window_of(options: Mapping[str, Any]) -> Window | None:
     start, end = (datetime.fromisoformat(window_option[end]) for end in ("start", "end"))
     name = window_option["name"]
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME_LENGTH or not name.isprintable():
-        raise ValueError("its name is no short text")
+        raise ValueError("its name is not a short string")
     if not start < end:
         raise ValueError("it does not end after it begins")
     _ = start - _DAY, end + _DAY  # raises unless the times can be represented in every zone

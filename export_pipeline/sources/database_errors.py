@@ -38,7 +38,7 @@ class UnknownCharacterError(SourceError):
 
 _NO_DATABASE = re.compile(r'database "[^"]*" does not exist|unknown database')
 _ADVICE = {
-    Fault.BUSY: "The source database could not do it now: it was locked, full, or had too much to do; of a "
+    Fault.BUSY: "The source database could not run it now: it was locked, full or too busy; of a "
     "replica raise max_standby_streaming_delay.",
     Fault.TIMEOUT: "The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS, or somebody canceled it; "
     "raise it or export less at once.",

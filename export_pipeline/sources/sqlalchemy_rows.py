@@ -48,7 +48,7 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
             f"EXPORT_SOURCE_URL needs a database driver that is not installed: {error}"
         ) from error
     except (sa.exc.ArgumentError, ValueError) as error:  # sqlite://file.db: the file is in the host's place
-        raise SourceError(f"EXPORT_SOURCE_URL is no URL that its driver knows: {error}") from None
+        raise SourceError(f"EXPORT_SOURCE_URL is not a URL that its driver knows: {error}") from None
     try:
         with _connect(engine, url) as connection:
             snapshot = SqlAlchemySnapshot(connection)

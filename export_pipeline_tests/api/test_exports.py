@@ -298,10 +298,10 @@ def test_a_file_of_a_deleted_scope_is_not_given_away(
     database.run("UPDATE export_jobs SET error_code = 'scope_deleted' WHERE id = ?", made)
     answer = client.get(f"/v1/exports/{made}/file")
     assert problem(answer) == (410, "expired")
-    assert answer.json()["detail"].endswith("is not given away any more; it is kept under legal hold.")
+    assert answer.json()["detail"].endswith("cannot be downloaded any more; it is kept under legal hold.")
     service.ledger.hold(made, False)
     detail = client.get(f"/v1/exports/{made}/file").json()["detail"]
-    assert detail.endswith("was deleted, so its file is not given away any more.")
+    assert detail.endswith("was deleted, so its file cannot be downloaded any more.")
 
 
 def test_a_damaged_manifest_is_no_fault_of_the_service(service: Running, accounts: list[str]) -> None:

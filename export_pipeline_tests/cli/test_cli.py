@@ -157,7 +157,7 @@ def test_dev_says_where_links_lead_and_what_to_make_of_dagsters_warning(
     monkeypatch.setenv("EXPORT_UI_URL", f"http://127.0.0.1:{port}")
     output = command("dev", "--port", port).out
     assert "EXPORT_UI_URL" not in output
-    assert "a dagster.yaml that is not used is as it should be" in output
+    assert "warns about an unused dagster.yaml" in output
     monkeypatch.setenv("EXPORT_UI_URL", "https://exports.example.org")  # a proxy's
     assert "EXPORT_UI_URL" not in command("dev", "--port", port).out
     assert [arguments[-4:-2] for arguments in begun] == [["-p", port]] * 3

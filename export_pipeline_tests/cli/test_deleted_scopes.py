@@ -66,7 +66,7 @@ def test_a_list_that_is_empty_or_cannot_be_read_ends_nothing(
     source.rows("DROP TABLE projects")
     ended = command("purge")
     assert ended.code == 0
-    assert "Whether scopes of takeoff were deleted is not known" in ended.err
+    assert "It is not known whether scopes of takeoff were deleted" in ended.err
     assert [ledger.get(job.id) for job in jobs] == jobs
 
 

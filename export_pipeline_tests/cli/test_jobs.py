@@ -60,15 +60,15 @@ def test_show_says_whether_the_worker_lives(command: Command, ledger: Ledger) ->
     run_id, url = str(job.run_id), load_settings().jobs_url
     assert "its worker is starting" in command("show", job.id).out
     ledger.hold_lease(run_id, "a process", "machine1")
-    assert "its worker on machine1 lives, and was heard of" in command("show", job.id).out
+    assert "its worker on machine1 is alive; its last heartbeat was" in command("show", job.id).out
     pass_time(url, LEASE + SECOND)
-    silent = "its worker on machine1 has been silent for 3"
+    silent = "its worker on machine1 has sent no heartbeat for 3"
     assert silent in command("jobs").out
     assert silent in command("show", job.id, "--json").json["worker"]
     ledger.check_leases([run_id])
     pass_time(url, LAST_CALL + SECOND)
     ledger.check_leases([run_id])
-    assert "its worker on machine1 was silent for 4" in command("jobs").out
+    assert "its worker on machine1 sent no heartbeat for 4" in command("jobs").out
     ledger.restart(job.current, "worker_lost", "Its worker was lost. It is tried again.", "dagster")
     assert "waits for attempt 2" in command("jobs").out
     output = command("show", job.id).out
@@ -121,7 +121,7 @@ def test_a_canceled_job_can_be_retried(command: Command, ledger: Ledger) -> None
     assert "is pending, and only a failed or canceled one can be tried again; wait for it" in again.err
     done = job_in(ledger, Status.COMPLETED)
     assert "is completed: it has ended already, there is nothing to cancel." in command("cancel", done.id).err
-    assert command("retry", done.id).err.endswith("can be tried again; ask for it anew.\n")
+    assert command("retry", done.id).err.endswith("can be tried again; request it again.\n")
     assert command("cancel", NOBODY).err == f"Error: There is no export job {NOBODY}.\n"
     assert command("cancel", "x").code == 1
 
@@ -156,7 +156,10 @@ def test_a_held_job_is_not_deleted(command: Command, ledger: Ledger, tmp_path: P
     released = command("hold", job.id, "--release")
     assert (released.code, released.err) == (0, "")
     asked = command("delete", job.id)  # no terminal here
-    assert (asked.code, asked.err) == (2, "Error: Nobody is here to be asked; add --yes to delete it.\n")
+    assert (asked.code, asked.err) == (
+        2,
+        "Error: There is no terminal to confirm in; add --yes to delete it.\n",
+    )
     assert path.exists()
     assert command("delete", job.id, "--yes", "--by", "ann").code == 0
     assert not path.exists()

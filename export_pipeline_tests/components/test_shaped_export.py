@@ -32,7 +32,7 @@ def attributes(**changed: Any) -> dict[str, Any]:
         ({"source": "export_pipeline.sources.nothing"}, "there is no module export_pipeline.sources.nothing"),
         ({"shape": "export_pipeline.takeoff.source"}, "has no options, build, layout"),
         ({"start": "yesterday"}, "start"),
-        ({"cadences": {"daily": {"cron": "every day"}}}, "no cron line"),
+        ({"cadences": {"daily": {"cron": "every day"}}}, "not a cron line"),
         ({"options": {"group_by": "x"}}, "option group_by"),
         ({"options": {"grup_by": "page"}}, "There is no option grup_by; there are include_unverified"),
         ({"descripton": "x"}, "descripton"),
@@ -56,7 +56,7 @@ def defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ('cron: "15 2 * * *"', "cron: every day", "'every day' is no cron line of five fields"),
+        ('cron: "15 2 * * *"', "cron: every day", "'every day' is not a cron line of five fields"),
         ("start:", "strat:", "strat: there is no 'strat'; did you mean start?"),
     ],
 )

@@ -77,7 +77,7 @@ def test_the_same_states_refuse_what_they_refuse_everybody(
         "wait for it, or cancel it first",
         "cancel it first",
         "has ended already",
-        "ask for it anew",
+        "request it again",
         "under legal hold",
     ]
     assert all(reason in answer for reason, (_, answer) in zip(reasons, answers_now, strict=True))

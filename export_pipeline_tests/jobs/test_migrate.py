@@ -445,6 +445,6 @@ def test_the_error_for_a_file_that_is_gone_does_not_only_advise_an_empty_one(tmp
 def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "jobs.db").write_bytes(b"no database" * 1_000)
     with pytest.raises(
-        LedgerError, match=f"{tmp_path}/jobs.db is no sound SQLite file: file is not a database"
+        LedgerError, match=f"{tmp_path}/jobs.db is not a sound SQLite file: file is not a database"
     ):
         migrate(f"sqlite:///{tmp_path}/jobs.db")

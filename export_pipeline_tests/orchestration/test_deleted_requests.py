@@ -28,7 +28,7 @@ def test_a_run_whose_request_was_deleted_says_what_to_do(
     delete(ledger, id)
     (message,) = set(failures(launch(deployment, request)).values())
     assert message.startswith(f"Export job {id}, for which this run was started, was deleted")
-    assert "request it anew" in message
+    assert "request it again" in message
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_a_missing_table_says_what_to_do(application: Application) -> None:
         ("mysql+pymysql://u@127.0.0.1:1/db?ssl_ca=/dev/null", "refuses .* a file .*(?i:certificate)"),
         (
             "mysql+pymysql://u@127.0.0.1:1/db?connect_timeout=soon",
-            "is no URL that its driver knows: .*'soon'",
+            "is not a URL that its driver knows: .*'soon'",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""Webhooks after the Standard Webhooks specification: who hears of an export's end, and the deliveries."""
+"""Webhooks as in the Standard Webhooks specification: registered receivers, and deliveries of events."""

@@ -1,4 +1,4 @@
-"""Registered webhooks: rows of `export_webhooks`, and their secrets.
+"""Registered webhooks: rows of `export_webhooks`, and the secrets that sign their deliveries.
 
 No secret is stored. Each follows from EXPORT_WEBHOOK_KEY, the webhook's id and the secret's number, so a
 reader of the database, or of its backup, cannot sign. Another key makes other secrets for all webhooks.
@@ -160,7 +160,7 @@ def update_webhook(
     active: bool | None = None,
     viewer: Viewer = OPERATOR,
 ) -> Webhook:
-    """Change a webhook; what is None stays. Switched on, it hears of what ends from now on.
+    """Change a webhook; fields that are None stay. A webhook that is switched on receives events from now on.
 
     Raises:
         UnknownWebhookError: it does not exist, or the viewer may not see it.

@@ -239,7 +239,7 @@ def references(data: bytes, key: bytes) -> list[int]:
     match = re.search(rb"/%b\s*(?:\[([^\]]*)\]|(\d+ 0 R))" % key, data)
     listed = (match[1] or match[2] or b"") if match else b""
     if _REFERENCE.sub(b"", listed).strip():
-        raise NotPlain(f"a dictionary lists under /{key.decode()} what is no object")
+        raise NotPlain(f"a dictionary lists under /{key.decode()} something that is not an object")
     return [int(number) for number in _REFERENCE.findall(listed)]
 
 

@@ -76,7 +76,7 @@ def deleted_error(job_id: str) -> RefusedError:
     """Return the error of a run whose request was deleted."""
     return RefusedError(
         f"Export job {job_id}, for which this run was started, was deleted, so the run makes no file. If the "
-        "file is needed, request it anew; this run cannot be executed again.",
+        "file is needed, request it again; this run cannot be executed again.",
         Status.CANCELED,
     )
 

@@ -1,4 +1,4 @@
-"""Requests that a run takes on after its own, as a small export needs no run of its own.
+"""Extra requests: small ones that a run takes on after its own.
 
 A run costs Dagster ten times the processor time of a small export. So a run whose own export was small goes
 on with requests of its dataset that wait, for a few seconds, in the order of the queue. It claims one at a
@@ -74,7 +74,7 @@ Events = Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]
 
 
 def export_extra(context: dg.OpExecutionContext, own: ExportFile) -> Events:
-    """Export small requests of the run's dataset that wait, and yield what Dagster is told of each.
+    """Export pending small requests of the run's dataset, and yield their events for Dagster.
 
     The run has done its own request, so no error of another one fails it.
 
@@ -139,7 +139,7 @@ def _may_take_on(context: dg.OpExecutionContext, own: ExportFile) -> bool:
 
 
 class OwnRunError(Exception):
-    """Raised when a request needs a run of its own."""
+    """Raised when a request needs its own run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class _ExtraExports:
         return None
 
     def export(self, job: Job) -> _Made | None:
-        """Make the export of a request. None if it was canceled, or put back to get a run of its own.
+        """Make the export of a request. None if it was canceled or requeued.
 
         Raises:
             LedgerError, StoreError, SourceUnavailableError, OSError: the next one would meet it too.
@@ -211,7 +211,7 @@ class _ExtraExports:
             return None
 
     def events(self, job: Job, made: _Made) -> Events:
-        """Yield what Dagster is told of an export: as of one by a run of its own."""
+        """Yield the events of an export for Dagster, the same as those of its own run."""
         file, rendering = made.file, made.rendering
         settings, ledger_url = load_settings(), self._context.resources.ledger.url
         link = partition = None
@@ -292,7 +292,7 @@ class _ExtraExports:
         return _Made(file, rendering, stored, expires_at)
 
     def _put_back(self, job: Job) -> None:
-        """Let a request have a run of its own; one whose file was about to appear gets another attempt."""
+        """Requeue a request for its own run; as another attempt if its file was about to appear."""
         with suppress(LedgerError):  # the reconciler does it when this run has ended
             ledger = self._ledger()
             attempt = Attempt(job.id, job.attempt, self._context.run_id)

@@ -1,4 +1,4 @@
-"""Wait for a ledger, a source or a store that is unavailable, so that no finished work is lost."""
+"""Retries during outages of the ledger, the source or the store, so that no finished work is lost."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _check_store() -> None:
 
 
 def run_in_thread(call: Callable[[], Answer]) -> Answer:
-    """Make a call in another thread, as a database driver that waits would delay signals."""
+    """Make a call in another thread, as a waiting database driver would delay signals."""
     answer: Future[Answer] = Future()
 
     def make() -> None:

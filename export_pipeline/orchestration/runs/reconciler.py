@@ -1,4 +1,4 @@
-"""End runs whose process is dead, and the jobs of runs that have ended or are dead.
+"""The reconciler: ends runs whose process is dead, and the jobs of runs that have ended or are dead.
 
 A run is alive while its lease in the ledger is. Dagster's record only decides how it ended. So several
 deployments can share a ledger, and a deployment survives the loss of its Dagster database.

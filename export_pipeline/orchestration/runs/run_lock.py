@@ -1,4 +1,4 @@
-"""Locks by which a launcher knows whether it has forked a run, and which process on this machine it is.
+"""Lock files of runs: they tell a launcher whether it has forked a run, and the id of its process.
 
 Whether a run is alive is decided by its lease in the ledger instead (see `heartbeat`).
 """

@@ -1,4 +1,4 @@
-"""One read of the source for all runs on this machine that a schedule has requested together.
+"""Shared reads: one read of the source for all runs of a schedule on this machine.
 
 The first of these runs reads the rows of all scopes in one snapshot and stages an export for each. The others
 take theirs from there. Each run stays what it is: it renders, proves, publishes, fails and is canceled alone.

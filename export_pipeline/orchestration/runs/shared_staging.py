@@ -1,4 +1,4 @@
-"""Staged data in S3, for steps of one run on several machines: a copy of what a step staged on its own disk.
+"""Staged data in S3, a copy of that on local disks, for the steps of a run on several machines.
 
 Each step stages on a local disk, as always, and copies that here; the next step copies it to its own disk
 unless it is there already. Rows are compressed on the way (zstd), as bandwidth costs more than processors. A
@@ -49,7 +49,7 @@ class SharedStaging:
     root: Path
 
     def upload(self, step: Path) -> None:
-        """Copy what a step has staged. Nobody sees it before all is there.
+        """Copy the staged data of a step to S3. It becomes visible when it is complete.
 
         Args:
             step: The step's local folder, in the folder of its run.
@@ -87,7 +87,7 @@ class SharedStaging:
         return known
 
     def download(self, step: Path) -> bool:
-        """Copy what a step has staged to this disk; return False if nothing whole is there.
+        """Copy the staged data of a step from S3; return False if there is none that is complete.
 
         Raises:
             StoreError: S3 cannot be used.
@@ -131,7 +131,7 @@ class SharedStaging:
             _copy_batches(Path(packed.name), path, None)
 
     def clean(self, instance: dg.DagsterInstance, until: float) -> int:
-        """Remove what runs have staged that need it no more; return the number of files.
+        """Remove staged data that no run needs; return the number of files.
 
         That is the data of a successful run, and of every other run a day after it was written.
 

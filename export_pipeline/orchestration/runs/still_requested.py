@@ -1,4 +1,4 @@
-"""Check that a job still waits for the file of a run, so that a late run does not replace a newer file."""
+"""Check that a job still waits for a run's file, so that a late run does not replace a newer file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launch runs from a process that has imported everything; Dagster's own launcher imports it for each run."""
+"""Launcher that forks runs from a warm process; Dagster's own launcher imports everything for each run."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
                     ledger.expect_lease(run.run_id)
                 warm.run(lock, run_arguments(instance, run))
             except StillLoadingError:
-                raise CodeUnreachableError("The process that keeps runs warm is still loading.") from None
+                raise CodeUnreachableError("The warm process is still loading.") from None
             except (WarmProcessError, LedgerError, OSError) as error:
                 if run_lock.is_held(lock):
                     return True  # it failed after the fork

@@ -1,4 +1,4 @@
-"""The launcher's client of the warm server: start it, request runs, and detect that it is out of date."""
+"""Client of the warm server: starts it, requests runs, and detects that it is out of date."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class WarmProcess:
 
     def _ended(self, reason: str) -> WarmProcessError:
         self.end()
-        return WarmProcessError(f"The process that keeps runs warm is of no use: {reason}")
+        return WarmProcessError(f"The warm process cannot be used: {reason}")
 
 
 def sources() -> Sources:

@@ -1,4 +1,4 @@
-"""Import the code location once, and fork a process for each requested run.
+"""The warm server: imports the code location once, and forks a process for each requested run.
 
     python -m export_pipeline.orchestration.runs.warm_server
 

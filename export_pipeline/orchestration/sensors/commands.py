@@ -1,4 +1,4 @@
-"""Carry out the commands that applications insert into export_commands."""
+"""Run the commands that applications insert into export_commands."""
 
 from __future__ import annotations
 

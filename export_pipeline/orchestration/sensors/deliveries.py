@@ -40,7 +40,7 @@ delivery_sensor = maintenance_sensor(
 webhooks_sensor = maintenance_sensor(
     "webhooks_sensor",
     5,
-    "Tells webhooks that exports have ended.",
+    "Sends the events of exports to webhooks.",
     _send_webhooks,
     abandoned_after=LEASE.total_seconds(),
 )

@@ -1,4 +1,4 @@
-"""Remove what Dagster's database holds of removed files: preview rows, totals, titles, warnings, config.
+"""Erase the content of removed files from Dagster's database: preview rows, totals, titles, config.
 
 Code that removes a file writes its key into the ledger in the same transaction, or before. So no removal is
 lost if Dagster is unavailable: the next tick of the purge sensor tries again. Events are rewritten, not
@@ -46,7 +46,7 @@ KEPT = frozenset(
 def erase_removed_files(
     ledger: Ledger, store: Store, instance: dg.DagsterInstance, until: float = float("inf")
 ) -> int:
-    """Remove the content of all removed files from Dagster's database. Return the number of files.
+    """Erase the content of all removed files from Dagster's database. Return the number of files.
 
     Files of runs that have not ended are left for the next call, as these runs will still write events. So
     is a file whose content cannot be removed: this is logged, and stops no other.

@@ -1,4 +1,4 @@
-"""Take requests from the queue of EXPORT_QUEUE_URL."""
+"""Receive requests from the queue of EXPORT_QUEUE_URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from export_pipeline.settings import load_settings
 
 
 def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
-    """Build the sensor that takes requests from the queue of EXPORT_QUEUE_URL."""
+    """Build the sensor that receives requests from the queue of EXPORT_QUEUE_URL."""
 
     def receive(context: dg.SensorEvaluationContext, until: float) -> str:
         counts = receive_requests(context.resources.ledger.open(), datasets, load_settings(), until)
@@ -23,7 +23,7 @@ def intake_sensor(datasets: Mapping[str, Schedulable]) -> dg.SensorDefinition:
     return maintenance_sensor(
         "intake_sensor",
         5,
-        "Takes the requests of the queue of EXPORT_QUEUE_URL.",
+        "Receives requests from the queue of EXPORT_QUEUE_URL.",
         receive,
         abandoned_after=VISIBILITY_SECONDS,
     )

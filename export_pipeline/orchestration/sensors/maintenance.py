@@ -1,4 +1,4 @@
-"""A sensor that does its work in the tick, with a deadline, and starts no run."""
+"""Builder of maintenance sensors: they work in the tick, with a deadline, and start no run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report to Dagster the files that the HTTP service has made at once, and those that a run could not tell.
+"""Report files to Dagster that no run has reported: those of the HTTP service and of dead runs.
 
 A file is claimed in the ledger, reported, and forgotten there. If the daemon dies in between, the next tick
 asks Dagster whether it knows the file already, so that each is reported once.
@@ -37,7 +37,7 @@ def report_materializations(
     instance: dg.DagsterInstance,
     until: float = float("inf"),
 ) -> int:
-    """Report all files that Dagster does not know. Return their number.
+    """Report all files that were not reported yet. Return their number.
 
     A file that cannot be reported is logged and left for the next call.
 
@@ -113,7 +113,7 @@ def _report_materializations(context: dg.SensorEvaluationContext, until: float) 
 materializations_sensor = maintenance_sensor(
     "materializations_sensor",
     10,
-    "Reports the files of which no run has told: the HTTP service has made them at once, or the run died.",
+    "Reports files that no run has reported: those of the HTTP service and of dead runs.",
     _report_materializations,
     abandoned_after=LEASE.total_seconds(),
 )

@@ -1,4 +1,4 @@
-"""Turn requests in the ledger into runs: each attempt of a job becomes one run."""
+"""Start runs for requests in the ledger: each attempt of a job gets one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remove old runs from Dagster's database. The ledger is the history, and a run leaves 65 KB of events.
+"""Remove old runs from Dagster's database, as each leaves 65 KB of events. The history is in the ledger.
 
 Runs and assets of other code locations, which may share the database, stay.
 """

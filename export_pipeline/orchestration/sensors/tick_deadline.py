@@ -28,7 +28,7 @@ def tick_deadline() -> float:
 
 
 class LongWork:
-    """Runs one piece of work at a time, which may outlast the tick that begins it.
+    """Runs one call at a time in a thread, which may outlast the tick that begins it.
 
     Args:
         abandoned_after: Seconds after which the work counts as hung and other work may begin. Its claims in

@@ -95,9 +95,7 @@ def _scope_name(snapshot: Snapshot, declared: Scope | None, request: Request) ->
             raise SourceError(f"{request.dataset} has no scopes, so {request.scope!r} cannot be one.")
         return None
     if request.scope is None:
-        raise SourceError(
-            f"Say whose rows {request.dataset} shall export: give a scope, one of {declared.table}."
-        )
+        raise SourceError(f"{request.dataset} needs a scope: an id of {declared.table}.")
     name = read_scope_name(snapshot, declared, request.scope)
     if name is None:
         raise SourceError(
@@ -211,7 +209,7 @@ class TableReader:
         hidden = frozenset(c.name for c in guarded if c.readers is not None and not allowed[c.readers])
         read = [column.name for column in self.columns if column.name in hidden]
         if read:
-            who = f"{user!r} may" if user is not None else "Whoever asks without `requested_by` may"
+            who = f"{user!r} may" if user is not None else "A request without `requested_by` may"
             self.warnings.append(f"{who} not read {', '.join(read)}: left empty.")
         return hidden
 

@@ -176,7 +176,7 @@ def test_a_template_that_cannot_be_kept_is_refused_with_the_reason(
     ("data", "reason"),
     [
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "is encrypted"),
-        (b"not a zip", "is no workbook"),
+        (b"not a zip", "is not a workbook"),
         (None, "cannot be read: No such file"),
     ],
 )

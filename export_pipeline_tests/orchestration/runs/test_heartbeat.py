@@ -227,7 +227,7 @@ def test_a_run_that_was_taken_for_dead_does_not_publish(
         result = launch(deployment, request)
     else:
         result = deployment.run()
-    assert "was taken for dead" in failures(result)["render_csv"]
+    assert "was declared dead" in failures(result)["render_csv"]
     assert deployment.stored() == set()
 
 

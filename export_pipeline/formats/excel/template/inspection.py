@@ -73,7 +73,7 @@ def workbook_part(package: Package) -> str:
     """
     for _, part in package.related("", "officeDocument"):
         return part
-    raise TemplateError("is no workbook: nothing says where its sheets are; save it as .xlsx in Excel")
+    raise TemplateError("is not a workbook: nothing says where its sheets are; save it as .xlsx in Excel")
 
 
 def list_sheets(package: Package) -> Iterator[tuple[str, str]]:

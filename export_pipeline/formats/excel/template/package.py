@@ -46,7 +46,7 @@ class Package:
         except OSError as error:
             raise TemplateError(f"cannot be read: {error.strerror}; it lies beside the YAML") from None
         except (BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise TemplateError(f"is no workbook (.xlsx): {error}") from None
+            raise TemplateError(f"is not a workbook (.xlsx): {error}") from None
         self._trees: dict[str, Any] = {}
         self._changed: set[str] = set()
 

@@ -25,6 +25,8 @@ Number = int | float | Decimal
 ReadPicture = Callable[[], bytes]
 """Returns the bytes of a picture. Raises OSError if it cannot be read, ValueError if it is too large."""
 MAX_PICTURE_BYTES = 100_000_000
+LEFT_OUT, EMPTY = "Left out", "Empty"
+"""Labels of the facts that name columns which people rarely read, and columns without a value."""
 
 
 class LayoutError(ValueError):
@@ -253,7 +255,8 @@ class Layout:
             the same snapshot always gives the same bytes.
         period: The window in words; None without one.
         scope: Name of the scope whose rows these are, for the pages' footers; "" for none.
-        left_out: Headers of the columns that this format leaves out because people rarely read them.
+        left_out: Headers of the columns that this format leaves out because people rarely read them, or
+            because no row has a value.
         main: The flat table: CSV, and every format that holds a single table.
         document: The JSON document: plain values, tables (arrays) and nested tables by key; or one table.
         document_key: Key of the rows where a document that is one table is written as an object.
@@ -307,6 +310,13 @@ class Layout:
     changed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     author: str = "export_pipeline"
     brand: Brand = field(default_factory=Brand)
+
+    @property
+    def origin(self) -> str:
+        """The facts in one line, without those about columns."""
+        return " · ".join(
+            f"{label}: {value}" for label, value in self.facts if label not in (LEFT_OUT, EMPTY)
+        )
 
     @property
     def footer(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from export_pipeline.core.columns import Column
 
@@ -123,6 +124,29 @@ class Table:
 def copy_array(array: pa.Array) -> pa.Array:
     """Copy an array into memory of its own. A slice that is kept keeps all columns of its batch in memory."""
     return pa.concat_arrays([array, array.slice(0, 0)])
+
+
+def find_empty_columns(table: Table, names: Sequence[str]) -> list[str]:
+    """Return those of these columns that have no value in any row: missing values, and empty strings.
+
+    Reads rows only until each column has a value. A table without rows has no empty columns.
+    """
+    if not table.rows:
+        return []
+    empty = list(names)
+    for batch in table.open():
+        empty = [name for name in empty if _is_empty(batch.column(name))]
+        if not empty:
+            break
+    return empty
+
+
+def _is_empty(cells: pa.Array) -> bool:
+    if cells.null_count == len(cells):
+        return True
+    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
+        return False
+    return not pc.max(pc.binary_length(cells)).as_py()
 
 
 def _rows_of_a_batch(batches: Sequence[pa.RecordBatch]) -> int:

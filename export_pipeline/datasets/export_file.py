@@ -48,7 +48,8 @@ class ExportFile:
         described: The columns of the dataset, as its pages describe them.
         personal: Headers of the columns with personal data, by table of the file.
         choices: Options that make it differ from the usual export of its dataset.
-        left_out: Headers of the columns that the file leaves out because people rarely read them.
+        left_out: Headers of the columns that the file leaves out because people rarely read them, or
+            because no row has a value.
         preview: The first rows, as strings by header.
         total_rows: Number of rows of the export in the source.
         private_totals: Names of the totals that Dagster, whose users see every export, does not show.

@@ -14,6 +14,8 @@ from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.highlights import Highlight
 from export_pipeline.core.layout import (
+    EMPTY,
+    LEFT_OUT,
     Content,
     Group,
     Layout,
@@ -24,7 +26,7 @@ from export_pipeline.core.layout import (
     Total,
     WorkbookTemplate,
 )
-from export_pipeline.core.tables import Table
+from export_pipeline.core.tables import Table, find_empty_columns
 from export_pipeline.tabular.charts import make_charts
 from export_pipeline.tabular.column_selection import (
     inherit_privacy,
@@ -104,6 +106,7 @@ class _TableLayout:
         if template is not None:
             columns, left_out = self._select_for_template(template, presentation)
         prints = presentation.prints and template is None
+        columns, empty = self._without_empty(columns) if prints else (columns, ())
         grouped, by = self._group(columns) if prints else (None, [])
         rows = grouped.table if grouped else self._printed_rows if prints else self.rows
         table = shown_table(rows, columns, presentation)
@@ -131,14 +134,15 @@ class _TableLayout:
             proof = proof.with_totals(comparison.proof)
         charts, notes = self._charts(columns, presentation) if prints else ([], [])
         facts = base.facts
-        if left_out:
-            facts = (*facts, ("Left out", ", ".join(left_out)))
+        for label, headers in ((LEFT_OUT, left_out), (EMPTY, empty)):
+            if headers:
+                facts = (*facts, (label, ", ".join(headers)))
         return replace(
             base,
             main=table,
             document=table,
             facts=facts,
-            left_out=left_out,
+            left_out=(*left_out, *empty),
             sheets=(replace(sheet, lines=tuple(f"{label}: {value}" for label, value in facts)), *beside),
             chapters=chapters,
             charts=tuple(charts),
@@ -186,6 +190,26 @@ class _TableLayout:
         if not printed:
             return shown, ()
         return printed, tuple(make_header(column) for column in by_name.values())
+
+    def _without_empty(self, columns: list[ColumnSpec]) -> tuple[list[ColumnSpec], tuple[str, ...]]:
+        """Return what people read of these columns: without those that have no value in any row, and the
+        headers of these.
+
+        Columns that the request chose stay, and those with a total. So does a table without any value.
+        """
+        if self.spec.print is None or is_own_choice(self.data.options):
+            return columns, ()
+        empty = {column.name for column in columns if not column.total}.intersection(self._empty_columns)
+        if len(empty) == len(columns):
+            return columns, ()
+        return (
+            [column for column in columns if column.name not in empty],
+            tuple(make_header(column) for column in columns if column.name in empty),
+        )
+
+    @cached_property
+    def _empty_columns(self) -> list[str]:
+        return find_empty_columns(self.rows, [column.name for column in self.columns])
 
     def _of_format(self, presentation: Presentation) -> list[ColumnSpec]:
         named = self.data.options.get("columns") or ()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
-from export_pipeline.core.tables import Table, copy_array
+from export_pipeline.core.tables import Table, copy_array, find_empty_columns
 from export_pipeline.takeoff.options import MAX_PRINTED
 
 Ints = npt.NDArray[np.int64]
@@ -86,6 +86,12 @@ def in_currency(table: Table, sign: str) -> Table:
         replace(column, currency=sign) if column.kind is Kind.MONEY else column for column in table.columns
     )
     return replace(table, columns=columns)
+
+
+def filled_view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:
+    """Return some of a table's columns under these headers, as far as any row has a value."""
+    empty = find_empty_columns(table, [name for name, _ in fields])
+    return view(table, [field for field in fields if field[0] not in empty])
 
 
 def view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:

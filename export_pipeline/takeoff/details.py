@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from export_pipeline.core.layout import Group, Section, Total
 from export_pipeline.core.tables import Table
-from export_pipeline.takeoff.contents import Contents, view
+from export_pipeline.takeoff.contents import Contents, filled_view
 from export_pipeline.takeoff.drawings import parse_color
 
 _DETAIL = (
@@ -36,9 +37,11 @@ def section(contents: Contents, printed: bool = False) -> Section:
     else:
         table, groups = contents.measurements, condition_groups(contents)
     fields = _PRINTED if printed else _DETAIL
+    if not printed:
+        groups = [replace(group, lines=(contents.data.title, *group.lines)) for group in groups]
     return Section(
         "details", {"condition": "Conditions", "page": "Pages", "category": "Categories"}[contents.by],
-        view(table, fields if contents.by == "condition" else (_CONDITION, *fields)),
+        filled_view(table, fields if contents.by == "condition" else (_CONDITION, *fields)),
         groups=tuple(groups), counts=True, sums=("quantity",), empty="No measurements.",
     )  # fmt: skip
 

@@ -30,15 +30,16 @@ def layout(data: ExportData) -> Layout:
     contents = Contents(data)
     taken_off = contents.measurements.keep((*DRAWN, "id", "quantity", "notes", "is_verified"))
     by_page = page_totals(contents)
+    facts = _facts(contents)
     return Layout(
         title=contents.data.title,
         headline=_headline(contents),
         created=contents.created,
         main=view(contents.measurements, CSV_COLUMNS),
         document=document(contents),
-        sheets=sheets(contents, by_page),
+        sheets=sheets(contents, by_page, [fact for fact in facts if fact[0] != "Project"]),
         chapters=chapters(contents, by_page),
-        facts=_facts(contents),
+        facts=facts,
         personal_facts=("Client",) if contents.data.subject["client_name"] else (),
         description=contents.data.subject["description"] or "",
         drawings=_drawings(contents),

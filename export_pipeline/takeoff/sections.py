@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from export_pipeline.core.layout import Section
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff import details
-from export_pipeline.takeoff.contents import Contents, view
+from export_pipeline.takeoff.contents import Contents, filled_view, view
 from export_pipeline.takeoff.fields import COST_FIELDS
 from export_pipeline.takeoff.totals import (
     has_levels,
@@ -28,8 +30,9 @@ _SUMMARY_COSTS = (
 )  # fmt: skip
 _FACTS = (
     ("description", "Description"), ("building", "Building"), ("area", "Area"), ("elevation", "Elevation"),
-    ("depth", "Depth (in)"), ("thickness", "Thickness (in)"), ("color", "Color"),
+    ("depth", "Depth (in)"), ("thickness", "Thickness (in)"),
 )  # fmt: skip
+_COLOR = ("color", "Color")
 _PDF_SUMMARY = (
     ("name", "Condition"), ("measurement_type", "Type"), ("unit", "Unit"), ("total_quantity", "Quantity"),
     ("measurement_count", "Count"),
@@ -41,19 +44,22 @@ _COST_SUMMARY = (
 )  # fmt: skip
 
 
-def sheets(contents: Contents, by_page: Table) -> tuple[Section, ...]:
-    """Return the sheets of the workbook."""
-    summary = view(contents.conditions, (*_SUMMARY, *(_SUMMARY_COSTS if contents.costed else ()), *_FACTS))
-    client = contents.data.subject["client_name"]
+def sheets(contents: Contents, by_page: Table, facts: Sequence[tuple[str, str]]) -> tuple[Section, ...]:
+    """Return the sheets of the workbook, each with its project's name.
+
+    Args:
+        contents: The takeoff.
+        by_page: The sums of each condition on each page.
+        facts: (label, value) pairs about the whole, for the first sheet.
+    """
+    costs = _SUMMARY_COSTS if contents.costed else ()
+    summary = filled_view(contents.conditions, (*_SUMMARY, *costs, _COLOR))
+    name = contents.data.title
     sections = [
         Section(
             "summary", "Summary", summary,
-            heading=contents.data.title,
-            lines=tuple(
-                f"{label}: {value}"
-                for label, value in (("Client", client), ("Period", contents.period))
-                if value
-            ),
+            heading=name,
+            lines=tuple(f"{label}: {value}" for label, value in facts),
             totals=(*unit_totals(contents), *project_total(contents, ("total_cost", "total_with_markup"))),
             links=("name", "details") if contents.details and contents.by == "condition" else None,
             targets=tuple(details.condition_targets(contents)),
@@ -61,12 +67,14 @@ def sheets(contents: Contents, by_page: Table) -> tuple[Section, ...]:
             empty="This project has no conditions.",
         )
     ]  # fmt: skip
+    if described := _described(contents):
+        sections.append(Section("facts", "Conditions in Detail", described, lines=(name,)))
     if contents.details:
         sections.append(details.section(contents))
-    sections.append(Section("by_page", "By Page", by_page, empty="No measurements."))
+    sections.append(Section("by_page", "By Page", by_page, lines=(name,), empty="No measurements."))
     if has_levels(contents):
         by_category = totals_table(contents, ("category", "unit"), "No category", levels=True)
-        sections.append(Section("by_category", "By Category", by_category))
+        sections.append(Section("by_category", "By Category", by_category, lines=(name,)))
     if contents.costed:
         sections.append(_costs(contents))
     return tuple(sections)
@@ -91,11 +99,8 @@ def chapters(contents: Contents, by_page: Table) -> tuple[Section, ...]:
             totals_table(contents, ("category", "unit"), "No category", levels=has_levels(contents)),
         ),
     ]  # fmt: skip
-    if facts := [field for field in _FACTS[:-1] if any(row[field[0]] for row in contents.rows)]:
-        described = contents.conditions.arrow()
-        kept = described.filter(pa.array([any(row[name] for name, _ in facts) for row in contents.rows]))
-        table = Table.of("facts", contents.conditions.columns, kept)
-        sections.append(Section("facts", "Conditions in Detail", view(table, (_PDF_SUMMARY[0], *facts))))
+    if described := _described(contents):
+        sections.append(Section("facts", "Conditions in Detail", described))
     if matrix := page_matrix(contents):
         sections.append(Section("by_page", "Quantities by Page", matrix[0], totals=(matrix[1],)))
     else:
@@ -105,6 +110,18 @@ def chapters(contents: Contents, by_page: Table) -> tuple[Section, ...]:
     if contents.costed:
         sections.append(_costs(contents))
     return tuple(sections)
+
+
+def _described(contents: Contents) -> Table | None:
+    """Return the conditions of which more is known, with the columns that have a value; None without any."""
+    facts = [field for field in _FACTS if any(row[field[0]] for row in contents.rows)]
+    if not facts:
+        return None
+    kept = contents.conditions.arrow().filter(
+        pa.array([any(row[name] for name, _ in facts) for row in contents.rows])
+    )
+    table = Table.of("facts", contents.conditions.columns, kept)
+    return view(table, (_PDF_SUMMARY[0], *facts))
 
 
 def _costs(contents: Contents) -> Section:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
 from export_pipeline.core.layout import Total
 from export_pipeline.core.tables import Table
-from export_pipeline.takeoff.contents import Contents
+from export_pipeline.takeoff.contents import Contents, filled_view
 from export_pipeline.takeoff.tally import exact_sum
 
 
@@ -91,7 +91,8 @@ def page_totals(contents: Contents) -> Table:
             | {"measurement_count": count, "total_quantity": quantity}
         )
     schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in _PAGE_TOTALS])
-    return Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
+    table = Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
+    return filled_view(table, [(column.name, column.header) for column in _PAGE_TOTALS])
 
 
 def page_matrix(contents: Contents) -> tuple[Table, Total] | None:

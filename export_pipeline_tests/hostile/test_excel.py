@@ -117,7 +117,7 @@ def test_every_measurement_is_the_database_s_or_counted(
     heads = [cell.value for cell in summary[top]]
     fields = (
         "name", "measurement_type", "unit", "total_quantity", "measurement_count", "category", "scope", "unit_cost", "material_cost",
-        "labor_cost", "total_cost", "total_with_markup", "description", "building", "area", "elevation", "depth", "thickness", "color",
+        "labor_cost", "total_cost", "total_with_markup", "color",
     )  # fmt: skip
     texts = (
         "name",
@@ -125,14 +125,11 @@ def test_every_measurement_is_the_database_s_or_counted(
         "unit",
         "category",
         "scope",
-        "description",
-        "building",
-        "area",
-        "elevation",
         "color",
     )
     sums = totals(truth)
     names = []
+    _described(comparison, book["Conditions in Detail"], conditions, truth.conditions)
     for number, (row, source) in enumerate(zip(conditions, truth.conditions, strict=True), top + 1):
         for cell, field, head in zip(summary[number], fields, heads, strict=True):
             if field in texts:
@@ -175,6 +172,27 @@ def test_every_measurement_is_the_database_s_or_counted(
     _charts(comparison, calculated["Charts"], costed)
     assert done.changed == comparison.changed
     assert done.rows == len(truth.measurements)
+
+
+def _described(
+    comparison: Comparison,
+    sheet: Worksheet,
+    conditions: list[dict[str, Any]],
+    sources: Sequence[Mapping[str, Any]],
+) -> None:
+    """The conditions of which more is known than the summary tells."""
+    fields = ("description", "building", "area", "elevation", "depth", "thickness")
+    top = header_row(sheet, "Condition")
+    pairs = [
+        (row, source)
+        for row, source in zip(conditions, sources, strict=True)
+        if any(row[field] for field in fields)
+    ]
+    assert sheet.max_row == top + len(pairs)
+    for number, (row, source) in enumerate(pairs, top + 1):
+        for cell, field, head in zip(sheet[number], ("name", *fields), sheet[top], strict=True):
+            exact = row[field] if field in ("depth", "thickness") else clean(source[field])
+            comparison.check(cell, exact, head.value)
 
 
 def _details(

@@ -273,6 +273,34 @@ def test_paper_has_the_columns_that_people_read_and_says_which_it_leaves_out() -
     assert plain.main.arrow()["status"].to_pylist() == ["fine", None, "Odd"]
 
 
+def test_columns_without_a_value_are_not_printed_unless_they_are_asked_for() -> None:
+    spec = CheckedTableSpec.model_validate(
+        {
+            "source": {"table": "records"},
+            "print": ["id", "fees_cents", "rate", "note", "status"],
+            "presets": {"some": ["id", "note"]},
+            "columns": [
+                {"name": "id", "type": "integer"},
+                {"name": "fees_cents", "type": "money", "total": True},
+                {"name": "rate", "type": "decimal(12,4)"},
+                {"name": "note", "null_text": "N/A"},
+                {"name": "status"},
+            ],
+        }
+    )
+    cells = {"id": [1, 2], "fees_cents": [None, None], "rate": [None, None], "note": ["", None], "status": [None, "x"]}  # fmt: skip
+    for format in ("pdf", "excel"):
+        shown = arranged(layout(staged(spec, cells, {}, batch_rows=1)), format)
+        assert [column.name for column in shown.main.columns] == ["id", "fees_cents", "status"]
+        assert (shown.facts[-1], shown.left_out) == (("Empty", "Rate, Note"), ("Rate", "Note"))
+        asked = arranged(layout(staged(spec, cells, {"preset": "some"})), format)
+        assert [column.name for column in asked.main.columns] == ["id", "note"]
+    csv = arranged(layout(staged(spec, cells, {})), "csv")
+    assert (len(csv.main.columns), csv.left_out) == (5, ())
+    none = arranged(layout(staged(spec, {name: [] for name in cells}, {})), "excel")
+    assert len(none.main.columns) == 5
+
+
 @pytest.mark.parametrize("choice", [{"columns": ["fees_cents", "id"]}, {"preset": "some"}])
 def test_a_request_that_chooses_columns_gets_them_on_paper_too(choice: dict[str, Any]) -> None:
     spec = CheckedTableSpec.model_validate(

@@ -13,6 +13,7 @@ from export_pipeline.formats.excel.paper import MARGINS, PAPERS
 from export_pipeline.formats.excel.sheet import ROUNDED, is_too_long, number_cell
 from export_pipeline.formats.excel.styles import (
     HEADER,
+    LINE,
     TITLE,
     Style,
     StyleBook,
@@ -39,6 +40,7 @@ class ChartSheet:
     Args:
         name: The sheet's name.
         title: Title of the export.
+        origin: Line below it: whose data these are, and of when.
         charts: The charts.
         styles: The workbook's styles.
         label: Converts a text so that a cell can hold it.
@@ -48,11 +50,12 @@ class ChartSheet:
         self,
         name: str,
         title: str,
+        origin: str,
         charts: Sequence[Chart],
         styles: StyleBook,
         label: Callable[[str], str],
     ) -> None:
-        self._title, self._styles, self._label = title, styles, label
+        self._title, self._origin, self._styles, self._label = title, origin, styles, label
         self._odd = styles.number(odd_style())
         self._columns = 1 + max(len(chart.series) for chart in charts)
         self.placed = tuple(self._places(name, charts))
@@ -84,8 +87,11 @@ class ChartSheet:
             paper: Name of the paper.
             changed: Counts a changed cell: (reason, header).
         """
+        title = inline_cell("A1", self._number(TITLE), self._title)
+        origin = inline_cell("A2", self._number(replace(LINE, vertical="top")), self._origin)
         rows = [
-            f'<row r="1" ht="21" customHeight="1">{inline_cell("A1", self._number(TITLE), self._title)}</row>'
+            f'<row r="1" ht="21" customHeight="1">{title}</row>',
+            f'<row r="2" ht="27" customHeight="1">{origin}</row>',
         ]
         for placed in self.placed:
             rows += self._table(placed, changed)

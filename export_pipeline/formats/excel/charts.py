@@ -116,6 +116,7 @@ def _axes(chart: Chart) -> str:
     order, crosses = ("maxMin", "max") if is_bar else ("minMax", "autoZero")
     below, beside = ("l", "b") if is_bar else ("b", "l")
     code = xml_attribute(_axis_format(chart.series))
+    zero = "" if chart.type == "line" else _zero(chart.series)
     return (
         f'<c:catAx><c:axId val="{_CATEGORY_AXIS}"/><c:scaling><c:orientation val="{order}"/></c:scaling>'
         f'<c:delete val="0"/><c:axPos val="{below}"/><c:numFmt formatCode="General" sourceLinked="0"/>'
@@ -123,13 +124,23 @@ def _axes(chart: Chart) -> str:
         f"<c:spPr>{_line('A6A6A6')}</c:spPr>{_text_properties()}"
         f'<c:crossAx val="{_VALUE_AXIS}"/><c:crosses val="autoZero"/><c:auto val="0"/><c:lblAlgn val="ctr"/>'
         '<c:lblOffset val="100"/><c:noMultiLvlLbl val="1"/></c:catAx>'
-        f'<c:valAx><c:axId val="{_VALUE_AXIS}"/><c:scaling><c:orientation val="minMax"/></c:scaling>'
+        f'<c:valAx><c:axId val="{_VALUE_AXIS}"/><c:scaling><c:orientation val="minMax"/>{zero}</c:scaling>'
         f'<c:delete val="0"/><c:axPos val="{beside}"/><c:majorGridlines><c:spPr>{_line(_LINES)}</c:spPr>'
         f'</c:majorGridlines><c:numFmt formatCode="{code}" sourceLinked="0"/><c:majorTickMark val="none"/>'
         '<c:minorTickMark val="none"/><c:tickLblPos val="nextTo"/><c:spPr><a:ln><a:noFill/></a:ln></c:spPr>'
         f'{_text_properties()}<c:crossAx val="{_CATEGORY_AXIS}"/><c:crosses val="{crosses}"/>'
         '<c:crossBetween val="between"/></c:valAx>'
     )
+
+
+def _zero(series: Sequence[Series]) -> str:
+    """Return the end of an axis of bars that is zero: if all are long, programs begin elsewhere, and the
+    lengths of the bars no longer tell how much larger one is.
+    """
+    values = [value for one in series for value in one.values]
+    if all(value >= 0 for value in values):
+        return '<c:min val="0"/>'
+    return '<c:max val="0"/>' if all(value <= 0 for value in values) else ""
 
 
 def _series(placed: Placed, index: int) -> str:

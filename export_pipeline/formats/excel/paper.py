@@ -10,7 +10,8 @@ from export_pipeline.formats.excel.names import utf16_head
 PAPERS = {"letter": (1, 8.5, 11.0), "legal": (5, 8.5, 14.0), "a4": (9, 8.27, 11.69), "a3": (8, 11.69, 16.54)}
 """Excel's number of each paper, its width and its height in inches."""
 MARGINS = 1.0  # inches, left and right together
-_LEAST_SCALE = 6 / 11  # of a font of 11 points
+_FONT = 11  # points
+_LEAST, _LEAST_UPRIGHT = 6, 7  # points of the printed font: on any page, and on an upright one
 _MAX_ACROSS = 100
 _LONGEST_FOOTER = 200  # characters; Excel refuses more than 255 in all
 
@@ -25,8 +26,8 @@ class Page:
 
 
 def fit_pages(widths: Sequence[float], paper: str) -> Page:
-    """Return the page of a sheet: upright if the columns fit, else across; as many pages wide as a font of at
-    least 6 points needs. Each page begins with the first column.
+    """Return the page of a sheet: upright if the columns fit in a font of at least 7 points, else across; as
+    many pages wide as a font of at least 6 points needs. Each page begins with the first column.
 
     Args:
         widths: Widths of the columns in characters.
@@ -34,9 +35,9 @@ def fit_pages(widths: Sequence[float], paper: str) -> Page:
     """
     number, width, height = PAPERS[paper]
     inches = [(characters * 7 + 5) / 96 for characters in widths]
-    if sum(inches) <= width - MARGINS:
+    if sum(inches) <= (width - MARGINS) * _FONT / _LEAST_UPRIGHT:
         return Page(number, "portrait", 1)
-    room = (height - MARGINS) / _LEAST_SCALE
+    room = (height - MARGINS) * _FONT / _LEAST
     across, used = 1, 0.0
     for index, inch in enumerate(inches):
         if used + inch > room and used:

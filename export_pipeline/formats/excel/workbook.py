@@ -200,7 +200,8 @@ class Workbook:
         """Write the sheet with the charts, if there are any."""
         if not layout.charts:
             return
-        sheet = ChartSheet(name, self._label(layout.title), layout.charts, self._styles, self._label)
+        title, origin = self._label(layout.title), self._label(layout.origin)
+        sheet = ChartSheet(name, title, origin, layout.charts, self._styles, self._label)
         areas = tuple(placed.area(1, len(placed.chart.series)) for placed in sheet.placed)
         self._entries.append(package.SheetEntry(name, charts=areas))
         part = package.sheet_part(len(self._entries))

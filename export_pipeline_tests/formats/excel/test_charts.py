@@ -72,6 +72,30 @@ def test_every_type_of_chart_is_drawn_from_its_cells(tmp_path: Path) -> None:
     assert (sheet["A8"].value, sheet["C8"].value) == ("Total", "=SUM(C5:C7)")
 
 
+@pytest.mark.parametrize(
+    ("values", "least", "most"), [((100, 99), 0, None), ((-9, -10), None, 0), ((-1, 1), None, None)]
+)
+def test_bars_begin_at_zero_so_that_their_lengths_can_be_compared(
+    values: tuple[int, int], least: float | None, most: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.xlsx"
+    series = (Series("Rows", ROWS, values, sum(values)),)
+    chart = replace(SALES, categories=("a", "b"), series=series)
+    write(with_charts(chart, replace(chart, type="line")), path)
+    assert validation_errors(path) == []
+    bars, line = openpyxl.load_workbook(path)["Charts"]._charts
+    assert (bars.y_axis.scaling.min, bars.y_axis.scaling.max) == (least, most)
+    assert (line.y_axis.scaling.min, line.y_axis.scaling.max) == (None, None)
+
+
+def test_the_sheet_says_whose_charts_these_are(tmp_path: Path) -> None:
+    path = tmp_path / "b.xlsx"
+    facts = (("For", "Smith & Sons"), ("Period", "2026-03-01 to 2026-03-31"), ("Left out", "Id"))
+    write(replace(with_charts(SALES), facts=facts), path)
+    sheet = openpyxl.load_workbook(path)["Charts"]
+    assert sheet["A2"].value == "For: Smith & Sons · Period: 2026-03-01 to 2026-03-31"
+
+
 def test_the_values_are_read_back_from_the_cells(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(with_charts(*TYPES), path)

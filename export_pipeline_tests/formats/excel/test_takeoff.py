@@ -73,6 +73,36 @@ def test_a_project_becomes_the_sheets_people_know(
                     assert seen[sheet.title][cell.coordinate].value == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_summary_is_one_page_wide_and_what_else_is_known_has_a_sheet(
+    application: Application, tmp_path: Path
+) -> None:
+    project = application.project("Town hall", client_name="Smith", status="in_progress")
+    page = application.page(application.document(project, "d.pdf"), 3)
+    for name, facts in (("Wall", {"building": "A", "depth": 6.0, "description": "a" * 80}), ("Slab", {})):
+        condition = application.condition(project, name, "area", category="X", **facts)
+        application.measurement(condition, page, 1.5, unit="SF")
+        application.assembly(condition, total_cost=Decimal(12), total_with_markup=Decimal(15))
+    path = tmp_path / "b.xlsx"
+    proven(application.layout(project), path)
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames[:2] == ["Summary", "Conditions in Detail"]
+    summary, more = book["Summary"], book["Conditions in Detail"]
+    assert summary.page_setup.fitToWidth == 1
+    lines = [row[0].value for row in summary["A2:A5"]]
+    assert lines[:2] == ["Client: Smith", "Status: in progress"]
+    assert [line.partition(":")[0] for line in lines[2:]] == ["Data as of", "Contents"]
+    headers = {cell.value for row in summary.iter_rows() for cell in row if cell.font.color and cell.font.b}
+    assert "Total Cost" in headers
+    # No row has a unit cost, or an area.
+    assert headers.isdisjoint({"Unit Cost", "Area", "Building"})
+    assert [[cell.value for cell in row] for row in more["A4:D5"]] == [
+        ["Condition", "Description", "Building", "Depth (in)"],
+        ["Wall", "a" * 80, "A", 6],
+    ]
+    assert (more["A2"].value, more["A6"].value) == ("Town hall", None)
+    assert {book[name]["A2"].value for name in ("Wall", "Slab", "By Page", "Cost Summary")} == {"Town hall"}
+
+
 @pytest.mark.parametrize(
     "options", [{"group_by": "page"}, {"group_by": "category"}, {"include_details": False}]
 )

@@ -239,6 +239,18 @@ def test_a_wide_report_goes_across_pages_that_begin_with_the_key(tmp_path: Path)
     assert (sheet.page_setup.paperSize, sheet.page_setup.orientation) == (9, "landscape")
 
 
+@pytest.mark.parametrize(("width", "orientation"), [(79.0, "portrait"), (83.0, "landscape")])
+def test_a_report_is_printed_upright_while_its_text_has_seven_points(
+    width: float, orientation: str, tmp_path: Path
+) -> None:
+    two = (Column("k", "Key", Kind.TEXT, width=80), Column("t", "Text", Kind.TEXT, width=width))
+    data: dict[str, list[object]] = {"k": ["a" * 90], "t": ["a" * 90]}
+    sheet = openpyxl.load_workbook(report(tmp_path, two, data)).worksheets[0]
+    inches = sum((sheet.column_dimensions[letter].width * 7 + 5) / 96 for letter in "AB")
+    assert (11 * 7.5 / inches >= 7) == (orientation == "portrait")
+    assert (sheet.page_setup.orientation, sheet.page_setup.fitToWidth) == (orientation, 1)
+
+
 def test_a_narrow_report_is_printed_upright_and_its_footer_says_whose_it_is(tmp_path: Path) -> None:
     path = report(tmp_path, (Column("k", "Key", Kind.TEXT),), {"k": ["a"]})
     sheet = openpyxl.load_workbook(path).worksheets[0]

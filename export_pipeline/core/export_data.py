@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from pydantic import BaseModel
 
@@ -66,6 +66,20 @@ class Request:
     window: Window | None = None
 
 
+class PreviousGroup(TypedDict):
+    """The rows of the period before a window that have one value of the column that an export is grouped by.
+
+    Attributes:
+        value: The value as text; None if it is missing.
+        names: The texts of the columns that name the group, in the first of its rows, by column.
+        totals: Exact sums by column.
+    """
+
+    value: str | None
+    names: Mapping[str, str | None]
+    totals: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class ExportData:
     """Facts about a subject and its typed tables, from one snapshot.
@@ -84,6 +98,7 @@ class ExportData:
         source_totals: Sums by column name, as added by the database; see `count_and_totals`.
         exact_totals: The same sums as exact decimals, for columns that the database adds exactly.
         previous_totals: Exact sums of the period before the window, by column, if they are to be compared.
+        previous_groups: The same by group, if the export is grouped; None if groups are not compared.
         counted: Names of the tables whose rows make up `source_rows`.
         changed: Cells that differ from the source, by (reason, "table.column"); filled while tables are read.
         warnings: Sentences that a reader of the export should know.
@@ -103,6 +118,7 @@ class ExportData:
     source_totals: Mapping[str, float]
     exact_totals: Mapping[str, str] = field(default_factory=dict)
     previous_totals: Mapping[str, str] = field(default_factory=dict)
+    previous_groups: Sequence[PreviousGroup] | None = None
     counted: tuple[str, ...] = ()
     changed: Counter[tuple[str, str]] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)

@@ -29,6 +29,7 @@ _FACTS = (
     "source_totals",
     "exact_totals",
     "previous_totals",
+    "previous_groups",
     "counted",
     "warnings",
 )

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export_pipeline.core.export_data import PreviousGroup
+from export_pipeline.core.layout import Number
+from export_pipeline.core.sanitize import clean_text
 from export_pipeline.core.tables import Table
-from export_pipeline.tabular.columns import apply_labels
 from export_pipeline.tabular.spec import ColumnSpec
-from export_pipeline.tabular.sums import Sum, sum_columns
+from export_pipeline.tabular.sums import Sum, add_exactly, sum_columns
 
 MAX_GROUPS = 200
 """Most groups of a table; of more, nobody reads the subtotals."""
@@ -23,12 +25,14 @@ class RowGroup:
     """Rows with the same value of the grouping column.
 
     Attributes:
-        value: The value as text; None if it is missing.
+        key: The value as text; None if it is missing.
+        value: The same with its label.
         title: The values of all columns that name the group.
         rows: Number of its rows.
         sums: Sum of each totalled column over its rows.
     """
 
+    key: str | None
     value: str | None
     title: str
     rows: int
@@ -91,11 +95,13 @@ def group_rows(table: Table, by: Sequence[ColumnSpec], totals: Sequence[str]) ->
     for place in np.flatnonzero(counts).tolist():
         rows = order[starts[place] : starts[place] + counts[place]]
         first = next(table.reordered(rows[:1], table.name).open())
-        shown = [_text(first.column(column.name), column) for column in by]
+        texts = {column.name: _first_text(first.column(column.name)) for column in by}
+        key = None if place == len(values) else texts[name]
         groups.append(
             RowGroup(
-                value=None if place == len(values) else shown[0],
-                title=" ".join(text for text in shown if text) or by[0].null_text or "None",
+                key=key,
+                value=None if key is None else by[0].labels.get(key, key),
+                title=name_group(texts, by),
                 rows=len(rows),
                 sums=sum_columns(_only(table, rows, totals), totals),
             )
@@ -110,9 +116,51 @@ def _only(table: Table, rows: np.ndarray, columns: Sequence[str]) -> Table:
     return table.keep(columns).reordered(rows, table.name)
 
 
-def _text(cells: pa.Array, column: ColumnSpec) -> str:
-    """Return the first cell as text, with its label."""
-    texts = cells.cast(pa.string())
-    if column.labels:
-        texts = apply_labels(texts, column.labels)
-    return texts[0].as_py() or ""
+def name_group(texts: Mapping[str, str | None], by: Sequence[ColumnSpec]) -> str:
+    """Return the title of a group: the texts of the columns that name it, with their labels."""
+    named = [text and column.labels.get(text, text) for column in by if (text := texts.get(column.name))]
+    return " ".join(text for text in named if text) or by[0].null_text or "None"
+
+
+def add_by_group(table: Table, by: Sequence[str], columns: Sequence[str]) -> list[PreviousGroup] | None:
+    """Return the exact sums of columns of money by group, batch by batch; None if there are too many groups.
+
+    Args:
+        table: The rows, in any order.
+        by: The grouping column, and columns that name a group with it.
+        columns: Columns of integers or decimals.
+    """
+    names: dict[str | None, dict[str, str | None]] = {}
+    sums: dict[str | None, dict[str, Number]] = {}
+    for batch in table.open():
+        keys = _clean(batch.column(by[0]))
+        for key in keys.unique().to_pylist():
+            is_here = pc.is_null(keys) if key is None else pc.fill_null(pc.equal(keys, key), False)
+            if key not in names:
+                if len(names) == MAX_GROUPS:
+                    return None
+                first = is_here.index(True).as_py()
+                names[key] = {name: _first_text(batch.column(name).slice(first, 1)) for name in by}
+                sums[key] = dict.fromkeys(columns, 0)
+            rows = Table.of(table.name, table.columns, pa.Table.from_batches([batch.filter(is_here)]))
+            for name, one in sum_columns(rows, columns).items():
+                sums[key][name] = _exactly(sums[key][name], one.total)
+    return [
+        PreviousGroup(value=key, names=names[key], totals={name: str(total) for name, total in one.items()})
+        for key, one in sums.items()
+    ]
+
+
+def _exactly(total: Number, more: Number) -> Number:
+    assert not isinstance(more, float), "money is no float"
+    return add_exactly(total, more)
+
+
+def _first_text(cells: pa.Array) -> str | None:
+    text: str | None = _clean(cells.slice(0, 1))[0].as_py()
+    return text
+
+
+def _clean(cells: pa.Array) -> pa.Array:
+    """Return cells as strings without characters that no file may hold, as exports have them."""
+    return clean_text(cells.cast(pa.string()))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC
 from decimal import Decimal
@@ -43,8 +43,8 @@ from export_pipeline.tabular.columns import (
 )
 from export_pipeline.tabular.facts import describe_export, period_of, scope_name, title_for_people
 from export_pipeline.tabular.file_names import file_name
-from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows, sort_rows
-from export_pipeline.tabular.previous_period import Comparison
+from export_pipeline.tabular.groups import GroupedRows, RowGroup, group_rows, name_group, sort_rows
+from export_pipeline.tabular.previous_period import ComparedRows, Comparison, match_groups
 from export_pipeline.tabular.proofs import make_proof
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import add_exactly, sum_columns
@@ -125,13 +125,14 @@ class _TableLayout:
         proof = make_proof(presentation, columns, self.data, self.sums)
         beside: tuple[Section, ...] = ()
         chapters: tuple[Section, ...] = (chapter,)
-        if prints and (comparison := self._comparison(columns, presentation)):
-            compared = comparison.section(self.title)
-            beside = (compared,)
+        comparisons = self._comparisons(columns, presentation, grouped, by) if prints else []
+        if comparisons:
+            beside = tuple(comparison.section(self.title) for comparison in comparisons)
             # The document's title no longer stands right above the rows.
             rows_of = f"{self.title}: {period_of(self.spec, self.data)}"
-            chapters = (compared, replace(chapter, heading=rows_of))
-            proof = proof.with_totals(comparison.proof)
+            chapters = (*beside, replace(chapter, heading=rows_of))
+            for comparison in comparisons:
+                proof = proof.with_totals(comparison.proof)
         charts, notes = self._charts(columns, presentation) if prints else ([], [])
         facts = base.facts
         for label, headers in ((LEFT_OUT, left_out), (EMPTY, empty)):
@@ -162,13 +163,33 @@ class _TableLayout:
         names = [name for name in self.spec.print_order if name in self.rows.schema]
         return self.rows if self.data.options.get("sort") else sort_rows(self.rows, names)
 
-    def _comparison(self, columns: list[ColumnSpec], presentation: Presentation) -> Comparison | None:
-        """Return the comparison of these columns with the previous period; None without one."""
+    def _comparisons(
+        self,
+        columns: list[ColumnSpec],
+        presentation: Presentation,
+        grouped: GroupedRows | None,
+        by: Sequence[ColumnSpec],
+    ) -> list[Comparison]:
+        """Return the comparisons of these columns with the previous period: of all rows, and of groups."""
+        window = self.data.window
         compared = [column for column in columns if column.name in self.data.previous_totals]
-        if self.data.window is None or not compared:
-            return None
+        if window is None or not compared:
+            return []
         sums = {column.name: self.sums[column.name].total for column in compared}
-        return Comparison(compared, sums, self.data.previous_totals, self.data.window, presentation)
+        whole = ComparedRows("", sums, self.data.previous_totals)
+        comparisons = [Comparison(compared, [whole], window, presentation)]
+        previous = self.data.previous_groups
+        if previous is None or not by or (grouped is None and self.rows.rows):
+            return comparisons
+        these = grouped.groups if grouped else ()
+        names = [column.name for column in compared]
+        groups = match_groups(
+            {one.key: ComparedRows(one.title, {n: one.sums[n].total for n in names}, {}) for one in these},
+            {one["value"]: ComparedRows(name_group(one["names"], by), {}, one["totals"]) for one in previous},
+        )
+        if rows := list(groups):
+            comparisons.append(Comparison(compared, rows, window, presentation, make_header(by[0])))
+        return comparisons
 
     def _is_summed(self, column: ColumnSpec) -> bool:
         return column.total or (column.compute is not None and column.parsed.kind.is_number)

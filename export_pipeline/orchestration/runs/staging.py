@@ -96,6 +96,7 @@ def save(data: ExportData, folder: Path, progress: OnRows | None = None) -> None
         "source_totals": data.source_totals,
         "exact_totals": data.exact_totals,
         "previous_totals": data.previous_totals,
+        "previous_groups": data.previous_groups,
         "counted": data.counted,
         "changed": [[*key, count] for key, count in data.changed.items()],
         "warnings": data.warnings,

@@ -1,4 +1,4 @@
-"""Sums of the period before an export's window, with which its own are compared."""
+"""Sums of the period before an export's window, and of its groups, with which its own are compared."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 from export_pipeline import tabular
-from export_pipeline.core.export_data import Request
+from export_pipeline.core.export_data import PreviousGroup, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.expressions.operators import BY_ZERO
 from export_pipeline.expressions.types import ComputeError
@@ -18,18 +19,21 @@ from export_pipeline.sources.tables.query import TableQuery
 from export_pipeline.sources.tables.totals import count_and_totals
 from export_pipeline.tabular.column_selection import find_needed_columns, select_columns
 from export_pipeline.tabular.columns import column_of
+from export_pipeline.tabular.groups import MAX_GROUPS, add_by_group
 from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec
 from export_pipeline.tabular.sums import sum_columns
 
+Previous: TypeAlias = tuple[dict[str, str], list[PreviousGroup] | None, list[str]]
 _HARMLESS = frozenset({ROUNDED, ROUNDED_DOUBLE, BY_ZERO})
 """Changes of cells that make no sum wrong: all digits of a float are kept, and a division by zero is null."""
 
 
 def read_previous_totals(
     snapshot: Snapshot, spec: TableSpec, request: Request, hidden: frozenset[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Return exact sums of the period before the window, by column, and warnings about columns without one.
+) -> Previous:
+    """Return exact sums of the period before the window, by column; the same by group, if the export is
+    grouped; and warnings about what has none.
 
     A column with cells that cannot be added has no sum, as it would be too small; the export is made
     without its comparison.
@@ -43,7 +47,7 @@ def read_previous_totals(
     previous = request.window and request.window.previous
     compared = [one for one in select_columns(spec, request.options) if is_compared(one)]
     if spec.compare is None or not previous or not compared:
-        return {}, []
+        return {}, None, []
     dataset = TableQuery(snapshot, spec, replace(request, window=previous), hidden)
     try:
         with snapshot.savepoint():
@@ -52,7 +56,7 @@ def read_previous_totals(
         raise
     except (SourceError, ComputeError) as error:
         names = ", ".join(column.name for column in compared)
-        return {}, [f"{names}: not compared with the previous period, which cannot be added. {error}"]
+        return {}, None, [f"{names}: not compared with the previous period, which cannot be added. {error}"]
     warnings = []
     for column in compared:
         reasons: Counter[str] = Counter()
@@ -64,7 +68,40 @@ def read_previous_totals(
             warnings.append(
                 f"{column.name}: not compared with the previous period, whose sum would lack cells: {cells}."
             )
-    return totals, warnings
+    groups = None
+    if totals and spec.group_by:
+        try:
+            with snapshot.savepoint():
+                groups = _add_groups(snapshot, dataset, spec, request, [*totals])
+        except SourceUnavailableError:
+            raise
+        except (SourceError, ComputeError, ValueError) as error:
+            warnings.append(f"Groups are not compared with those of the previous period: {error}")
+    return totals, groups, warnings
+
+
+def _add_groups(
+    snapshot: Snapshot, dataset: TableQuery, spec: TableSpec, request: Request, names: Sequence[str]
+) -> list[PreviousGroup] | None:
+    """Return the sums of these columns by group; None if the export lacks the column that groups its rows.
+
+    Raises:
+        ValueError: There are too many groups.
+    """
+    selected = {column.name: column for column in select_columns(spec, request.options)}
+    by = [selected[name] for name in spec.group_by if name in selected]
+    if not by or by[0].name != spec.group_by[0]:
+        return None
+    columns = [*by, *(selected[name] for name in names if selected[name] not in by)]
+    read = _read_columns(spec, columns)
+    count, _, special, _ = count_and_totals(snapshot, dataset, read)
+    kinds = tuple(replace(column_of(one), has_special=one.name in special) for one in read)
+    batches = partial(snapshot.batches, dataset.rows(read), kinds, lambda *_: None)
+    rows = tabular.add_computed(Table("rows", kinds, count, batches), spec, columns, Counter())
+    groups = add_by_group(rows, [column.name for column in by], names)
+    if groups is None:
+        raise ValueError(f"it has more than {MAX_GROUPS} of them.")
+    return groups
 
 
 def _add(

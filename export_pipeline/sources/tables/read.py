@@ -130,7 +130,7 @@ class TableReader:
         self.ensure_values_exist(dataset)
         count = count_and_totals(self.snapshot, dataset, self.columns)
         export = self.export(count, self._rows(dataset, count))
-        export.previous_totals, warnings = read_previous_totals(
+        export.previous_totals, export.previous_groups, warnings = read_previous_totals(
             self.snapshot, self.spec, self.request, hidden
         )
         self.warnings += warnings

@@ -13,7 +13,7 @@ import pytest
 
 from export_pipeline import tabular
 from export_pipeline.core.columns import Column, Kind
-from export_pipeline.core.export_data import ExportData
+from export_pipeline.core.export_data import ExportData, PreviousGroup
 from export_pipeline.core.tables import Table
 from export_pipeline.orchestration.runs.staging import (
     StagingError,
@@ -117,6 +117,15 @@ def test_a_step_never_writes_into_another_steps_files(
     assert load(tmp_path / "sanitized", declared).tables["rows"].arrow().to_pydict() == {
         "number": [1, 2, 3, 4]
     }
+
+
+def test_sums_of_the_previous_period_are_staged(tmp_path: Path) -> None:
+    group: PreviousGroup = {"value": None, "names": {"account": None}, "totals": {"price": "1.50"}}
+    for number, previous in enumerate(([group], [], None)):
+        fetched = replace(export("sales"), previous_totals={"price": "1.50"}, previous_groups=previous)
+        save(fetched, tmp_path / str(number))
+        loaded = load(tmp_path / str(number), {"sales": fetched})
+        assert (loaded.previous_totals, loaded.previous_groups) == ({"price": "1.50"}, previous)
 
 
 def test_staged_rows_are_refused_when_the_dataset_is_declared_otherwise_now(tmp_path: Path) -> None:

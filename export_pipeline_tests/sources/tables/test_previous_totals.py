@@ -140,3 +140,53 @@ def test_a_period_that_fails_after_many_rows_is_cut_short(postgres_url: str) -> 
     assert [row["id"] for row in rows] == [0]
     assert data.previous_totals == {}
     assert "column 'price' holds a value that is no money(12,2)" in data.warnings[0]
+
+
+GROUPED: dict[str, Any] = {
+    **SPEC,
+    "group_by": ["account", "name"],
+    "columns": [
+        {"name": "id", "type": "integer"},
+        {"name": "account"},
+        {"name": "name"},
+        {"name": "price", **MONEY},
+        {"name": "cents", "type": "money", "total": True},
+        {"name": "double", **MONEY, "compute": "price * 2"},
+    ],
+}
+
+
+def test_groups_of_the_previous_period_are_added_in_the_same_snapshot(database: str) -> None:
+    execute(
+        database,
+        "CREATE TABLE t (id int PRIMARY KEY, day date, account text, name text, price numeric(12,2), cents int)",
+        "INSERT INTO t VALUES (1, '2026-03-05', '100', 'Cash', 10, 1000)",
+        "INSERT INTO t VALUES (2, '2026-02-01', '200', 'Rent', 3, -5), (3, '2026-02-28', '200', 'Other', 5.25, 7)",
+        "INSERT INTO t VALUES (4, '2026-02-02', NULL, NULL, NULL, 1), (5, '2026-01-31', '300', 'Old', 1, 1)",
+    )
+    data, _ = export(database, GROUPED, window=MARCH)
+    groups = {group["value"]: group for group in data.previous_groups or ()}
+    sums = {key: {n: float(total) for n, total in one["totals"].items()} for key, one in groups.items()}
+    assert sums == {
+        "200": {"price": 8.25, "cents": 2, "double": 16.5},
+        None: {"price": 0, "cents": 1, "double": 0},
+    }
+    assert groups["200"]["names"] == {"account": "200", "name": "Rent"}
+    assert {name: float(total) for name, total in data.previous_totals.items()} == {
+        "price": 8.25, "cents": 3, "double": 16.5,
+    }  # fmt: skip
+    assert data.warnings == []
+
+
+def test_too_many_groups_are_not_compared(database: str) -> None:
+    execute(
+        database,
+        "CREATE TABLE t (id int PRIMARY KEY, day date, account text, name text, price numeric(12,2), cents int)",
+        "INSERT INTO t VALUES (0, '2026-03-05', '100', 'Cash', 10, 1000)",
+        *(f"INSERT INTO t VALUES ({n}, '2026-02-05', '{n}', '', 1, 1)" for n in range(1, 202)),
+    )
+    data, _ = export(database, GROUPED, window=MARCH)
+    assert (data.previous_groups, float(data.previous_totals["price"])) == (None, 201)
+    assert data.warnings == [
+        "Groups are not compared with those of the previous period: it has more than 200 of them."
+    ]

@@ -39,7 +39,7 @@ def test_a_lease_that_is_renewed_lives_and_one_that_is_not_is_lost(
     assert (verdicts["silent"].is_lost, verdicts["lives"].is_alive) == (True, True)
     assert verdicts["silent"].silent >= LEASE + LAST_CALL
     assert verdicts["silent"].host == "host"
-    with pytest.raises(LeaseLostError, match="Run silent was not heard of"):
+    with pytest.raises(LeaseLostError, match="Run silent missed its heartbeats"):
         ledger.hold_lease("silent", "a")
     with pytest.raises(LeaseLostError):
         ledger.hold_lease("silent", "somebody else")

@@ -121,7 +121,7 @@ def test_no_default_of_a_dataset_says_so() -> None:
     from export_pipeline.datasets.table import TableModel
     from export_pipeline_tests.defs.exporting import attributes
 
-    with pytest.raises(ValidationError, match="requested_by is no default"):
+    with pytest.raises(ValidationError, match="requested_by cannot have a default"):
         TableModel.model_validate(attributes("records") | {"options": {"requested_by": "owner"}})
 
 

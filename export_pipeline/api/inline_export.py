@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -18,10 +19,17 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.inline_messages import (
+    Failure,
+    InlineError,
+    InlineFile,
+    InlineRequest,
+    SourceQuestion,
+)
 from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
 from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
+from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.datasets.small_export import (
     STATEMENT_SECONDS,
     TooLargeError,
@@ -34,7 +42,7 @@ from export_pipeline.jobs.file_notes import file_notes
 from export_pipeline.jobs.inline import InlineExports, new_inline_run
 from export_pipeline.redaction import hide_in_error
 from export_pipeline.settings import Settings
-from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError, open_snapshot
+from export_pipeline.sources.snapshot import Source, SourceError, SourceUnavailableError, open_snapshot
 from export_pipeline.store import Store, StoreError, Upload
 from export_pipeline.store.publish import is_of_another_run, publish, unpublish
 
@@ -149,14 +157,21 @@ class InlineExporter:
 def serve_requests(
     connection: Connection, settings: Settings, datasets: Mapping[str, Dataset], folder: str
 ) -> None:
-    """Make files for the service until it closes the connection. Runs in a process of its own."""
+    """Make files, or read scopes, for the service until it closes the connection.
+
+    Runs in a process of its own.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
     exporter = InlineExporter(settings, datasets, folder)
     gc.disable()  # a twentieth of the time of an export
     with suppress(EOFError, OSError):
         while True:
-            _answer(connection, exporter, connection.recv())
+            match connection.recv():
+                case SourceQuestion() as question:
+                    connection.send(_ask_source(settings, question))
+                case request:
+                    _answer(connection, exporter, request)
             _return_memory()  # while nobody waits
     with suppress(OSError):  # another process still uses it
         os.rmdir(folder)
@@ -168,6 +183,26 @@ def _return_memory() -> None:
     pa.default_memory_pool().release_unused()
     with suppress(AttributeError):  # a C library other than glibc
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _ask_source(settings: Settings, question: SourceQuestion) -> Mapping[str, Any] | Exception:
+    """Return names or mail addresses by scope, or the error that stopped the reading."""
+    read = read_recipients if question.recipients else read_scopes
+    timeout = settings.statement_timeout_seconds
+    try:
+        return read(
+            settings.source_url,
+            cast(Source, import_module(question.source)),
+            question.spec,
+            statement_timeout=timeout,
+        )
+    except SourceUnavailableError as error:
+        return SourceUnavailableError(str(error))
+    except SourceError as error:
+        return SourceError(str(error))
+    except Exception as error:
+        hide_in_error(error)
+        return InlineError(Failure.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 def _answer(connection: Connection, exporter: InlineExporter, request: InlineRequest) -> None:

@@ -1,4 +1,4 @@
-"""Messages between the service and the processes that make small exports."""
+"""Messages between the service and the processes that make small exports, or read scopes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ class InlineRequest:
     job_id: str
     row: Mapping[str, Any]
     config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceQuestion:
+    """A question to the application's database.
+
+    Attributes:
+        source: Name of the dataset's source, which is a module.
+        spec: The dataset's description for its source.
+        recipients: True for the mail addresses of each scope, False for the names of scopes.
+    """
+
+    source: str
+    spec: Mapping[str, Any]
+    recipients: bool
 
 
 @dataclass(frozen=True, slots=True)

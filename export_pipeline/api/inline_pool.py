@@ -1,4 +1,4 @@
-"""A pool of worker processes that make small exports, each with limits of time and memory."""
+"""A pool of worker processes that make small exports, with limits of time and memory, and one for scopes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ import queue
 import shutil
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.reduction import recv_handle
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from export_pipeline.api.inline_messages import Failure, InlineError, InlineFile, InlineRequest
+from export_pipeline.api.inline_messages import (
+    Failure,
+    InlineError,
+    InlineFile,
+    InlineRequest,
+    SourceQuestion,
+)
 from export_pipeline.api.inline_worker import ForkServer, Worker
+from export_pipeline.datasets.scopes import SCOPES_SECONDS
 from export_pipeline.settings import Settings
+from export_pipeline.sources.snapshot import SourceUnavailableError
 
 PROCESSES = 2
 DEADLINE_SECONDS = 20.0
 MAX_WAITING = 6
 """Requests that wait for a process; more are refused at once."""
 _WAIT_SECONDS = 3.0
+_READER_SECONDS = 5.0
+"""Time beyond the limit of the query, in which a database that does not answer at all is noticed."""
 _MAX_REQUESTS = 500
 """Requests after which a process is replaced, so that what libraries keep does not add up."""
 
@@ -44,6 +55,8 @@ class ExportPool:
             self._free.put(None)
         self._places = threading.BoundedSemaphore(PROCESSES + MAX_WAITING)
         self._started: dict[int, Worker] = {}
+        self._reading = threading.Lock()
+        self._reader: Worker | None = None
         self._making_folder = threading.Lock()
         self._folder: str | None = None
 
@@ -91,6 +104,39 @@ class ExportPool:
         if isinstance(answer, InlineError):
             raise answer
         return answer
+
+    def ask_source(self, question: SourceQuestion) -> Mapping[str, Any]:
+        """Have the application's database read by a process of its own, as this one has no Arrow.
+
+        Returns:
+            Names or mail addresses by scope.
+
+        Raises:
+            SourceUnavailableError: the database is unavailable, takes too long, or the process dies.
+            SourceError: the tables differ from their declaration.
+        """
+        with self._reading:
+            try:
+                if self._reader is not None and self._reader.connection.poll():
+                    self._end_reader()  # it died while it had nothing to do
+                self._reader = self._reader or self._start()
+                self._reader.connection.send(question)
+                if not self._reader.connection.poll(SCOPES_SECONDS + _READER_SECONDS):
+                    raise SourceUnavailableError(f"No scopes could be read within {SCOPES_SECONDS:g} s.")
+                answer: Mapping[str, Any] | Exception = self._reader.connection.recv()
+            except (EOFError, OSError, InlineError) as error:
+                self._end_reader()
+                raise SourceUnavailableError(f"The process that reads scopes was ended: {error}") from error
+            except BaseException:
+                self._end_reader()
+                raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _end_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        self._end(reader)
 
     def prepare(self) -> None:
         """Start the processes, so that the first request need not wait for them."""

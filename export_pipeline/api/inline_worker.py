@@ -17,13 +17,14 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NoReturn
 
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.driver_preload import load_drivers
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.settings import Settings
 
 _ANSWER_SECONDS = 15.0
 """Time for which the fork server may take to answer; then it is replaced."""
 _START_SECONDS = 60.0
-"""The same for one that has just been started anew, and imports everything first."""
+"""The same for one that has just been started, and imports everything first."""
 _END_SECONDS = 0.5
 
 
@@ -49,13 +50,14 @@ class ForkServer:
         self._settings = settings
         self._process: Any = None
         self._connection: Connection | None = None
+        self._patience = _ANSWER_SECONDS
         self._lock = threading.Lock()
 
     def fork(self, datasets: Mapping[str, Dataset]) -> None:
         """Start the server by a fork of this process, in which no thread of Python may run yet.
 
-        All that is loaded by now, the datasets among it, is shared by both and by each worker. Threads that
-        libraries have started themselves, such as that of jemalloc, are missing in the server.
+        All that is loaded by now, the datasets among it, is shared by both and by each worker. The server
+        then loads what only workers need.
         """
         gc.collect()
         gc.freeze()  # the collector would write to, and so copy, each page of what is shared
@@ -71,16 +73,16 @@ class ForkServer:
             OSError: the fork server has died, or does not answer.
         """
         with self._lock:
-            patience = _ANSWER_SECONDS
             if self._process is None or not self._process.is_alive():
                 self._start("forkserver", None)
-                patience = _START_SECONDS
             assert self._connection is not None
             ours, theirs = multiprocessing.Pipe()
             with theirs:
                 self._connection.send(folder)
                 send_handle(self._connection, theirs.fileno(), self._process.pid)
-            return Worker(self._receive(patience), ours)
+            worker = Worker(self._receive(self._patience), ours)
+            self._patience = _ANSWER_SECONDS
+            return worker
 
     def end(self, worker: Worker) -> None:
         """Kill a worker, and return when it has ended. One that hangs in the kernel is not waited for."""
@@ -107,6 +109,7 @@ class ForkServer:
             arguments = (theirs, self._settings, datasets)
             self._process = context.Process(target=_run, args=arguments, daemon=True)
             self._process.start()
+        self._patience = _START_SECONDS
 
     def _receive(self, seconds: float) -> int:
         assert self._connection is not None
@@ -128,9 +131,10 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
     os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    import export_pipeline.api.inline_preload  # noqa: F401
-
+    load_code(settings)
     datasets = datasets or load_datasets()
+    gc.collect()
+    gc.freeze()  # as above
     workers: set[int] = set()
     killed: set[int] = set()
     with suppress(EOFError, OSError):
@@ -152,6 +156,13 @@ def _run(connection: Connection, settings: Settings, datasets: Mapping[str, Data
                     while pid in _reap(killed) and time.monotonic() < until:
                         time.sleep(0.002)
             connection.send(pid)
+
+
+def load_code(settings: Settings) -> None:
+    """Import what only workers need, so that they share it: Arrow, formats, and the settings' drivers."""
+    import export_pipeline.api.inline_preload  # noqa: F401
+
+    load_drivers(settings)
 
 
 def _reap(killed: set[int]) -> set[int]:

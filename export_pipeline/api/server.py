@@ -16,7 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol  # bounds the size of he
 
 from export_pipeline.api.app import build_app
 from export_pipeline.api.change_notifier import ChangeNotifier
-from export_pipeline.datasets.driver_preload import load_drivers
 from export_pipeline.datasets.loading import DefsError
 from export_pipeline.settings import Settings
 
@@ -91,13 +90,13 @@ class _Server(uvicorn.Server):
 
 
 def _fork_makers(app: FastAPI) -> None:
-    """Load datasets and drivers, then fork the parent of the processes that make small exports."""
+    """Load datasets, then fork the parent of the processes that make small exports."""
     try:
         datasets = app.state.service.datasets
     except DefsError:  # the application logs it; the processes could not load them either
         return
-    load_drivers(app.state.service.settings)
     app.state.pool.fork_server.fork(datasets)
+    app.state.service.scopes.ask = app.state.pool.ask_source
     threading.Thread(target=app.state.pool.prepare, name="prepare", daemon=True).start()
 
 

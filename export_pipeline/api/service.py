@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
-from typing import Any, ParamSpec, TypeVar
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 import sqlalchemy as sa
 from fastapi import Request
 
+from export_pipeline.api.inline_messages import SourceQuestion
 from export_pipeline.api.job_loader import JobLoader
 from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
@@ -130,7 +132,13 @@ class Service:
 
 
 class _CachedScopes:
-    """Reads scopes; those of a dataset are kept for half a minute, unless one is missing."""
+    """Reads scopes; those of a dataset are kept for half a minute, unless one is missing.
+
+    Attributes:
+        ask: Has the application's database read by another process; None reads it in this one.
+    """
+
+    ask: Callable[[SourceQuestion], Mapping[str, Any]] | None = None
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -152,12 +160,7 @@ class _CachedScopes:
             if age > _SCOPES_SECONDS or (
                 needed is not None and needed not in known and age > _SCOPES_LEAST_SECONDS
             ):
-                known = read_scopes(
-                    self._settings.source_url,
-                    dataset.source,
-                    dataset.spec,
-                    statement_timeout=self._settings.statement_timeout_seconds,
-                )
+                known = self._read(read_scopes, dataset.source, dataset.spec)
                 self._known[dataset.dataset] = (time.monotonic(), known)
             return known
 
@@ -167,8 +170,16 @@ class _CachedScopes:
         Raises:
             SourceError: they cannot be read.
         """
+        return self._read(read_recipients, source, spec)
+
+    def _read(
+        self, read: Callable[..., dict[str, Any]], source: Source, spec: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        if self.ask is not None:
+            name = cast(ModuleType, source).__name__
+            return self.ask(SourceQuestion(name, spec, recipients=read is read_recipients))
         timeout = self._settings.statement_timeout_seconds
-        return read_recipients(self._settings.source_url, source, spec, statement_timeout=timeout)
+        return read(self._settings.source_url, source, spec, statement_timeout=timeout)
 
 
 async def service_of(request: Request) -> Service:

@@ -6,12 +6,12 @@ of most batches contain none of the bytes that are searched for.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
+from typing import TypeAlias
 
-Bytes = npt.NDArray[np.uint8]
-Marks = npt.NDArray[np.bool_]
+from export_pipeline.core.arrow import np, npt, pa
+
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
+Marks: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 def offsets_of(array: pa.Array) -> npt.NDArray[np.int32]:

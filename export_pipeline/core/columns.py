@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 
-import pyarrow as pa
+from export_pipeline.core.arrow import pa
 
 
 class Kind(StrEnum):
@@ -99,26 +100,28 @@ class Column:
             return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
         if self.kind is Kind.TIMESTAMP and self.zone is None:
             return pa.timestamp("us")
-        return ARROW_TYPES[self.kind]
+        return arrow_types()[self.kind]
 
     def renamed(self, name: str, header: str | None = None) -> Column:
         """Return a copy of the column under another name (and header)."""
         return replace(self, name=name, header=header or name)
 
 
-ARROW_TYPES: dict[Kind, pa.DataType] = {
-    Kind.TEXT: pa.string(),
-    Kind.INTEGER: pa.int64(),
-    Kind.FLOAT: pa.float64(),
-    Kind.DECIMAL: pa.decimal128(38, 10),
-    Kind.MONEY: pa.decimal128(18, 4),
-    Kind.PERCENT: pa.float64(),
-    Kind.BOOLEAN: pa.bool_(),
-    Kind.DATE: pa.date32(),
-    Kind.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    Kind.JSON: pa.string(),
-    Kind.UUID: pa.string(),
-    Kind.ENUM: pa.string(),
-    Kind.URL: pa.string(),
-}
-"""The Arrow type of a column of each kind, unless the source declares a narrower one."""
+@cache
+def arrow_types() -> dict[Kind, pa.DataType]:
+    """Return the Arrow type of a column of each kind, unless the source declares a narrower one."""
+    return {
+        Kind.TEXT: pa.string(),
+        Kind.INTEGER: pa.int64(),
+        Kind.FLOAT: pa.float64(),
+        Kind.DECIMAL: pa.decimal128(38, 10),
+        Kind.MONEY: pa.decimal128(18, 4),
+        Kind.PERCENT: pa.float64(),
+        Kind.BOOLEAN: pa.bool_(),
+        Kind.DATE: pa.date32(),
+        Kind.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+        Kind.JSON: pa.string(),
+        Kind.UUID: pa.string(),
+        Kind.ENUM: pa.string(),
+        Kind.URL: pa.string(),
+    }

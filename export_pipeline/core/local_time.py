@@ -7,12 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+from export_pipeline.core.arrow import np, npt, pa, pc
 
-Ints: TypeAlias = npt.NDArray[np.int64]
+Ints: TypeAlias = "npt.NDArray[np.int64]"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 2_145_916_800_000_000

@@ -15,10 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import np, pa, pc
 from export_pipeline.core.buffers import Marks, build_strings, bytes_of, first_bytes, offsets_of
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table
@@ -32,11 +29,9 @@ _FORMULA = r"^[\s\x00\x0b\x1c-\x1f\x{85}\p{Z}\p{Cf}]*[=+\-@＝＋－＠]|^[\t\r\
 # first bytes of the multi-byte characters in UTF-8: other blanks and marks, and the full-width signs.
 _SIGNS = b"=+-@\t\r\n\x00"
 _BLANKS = b" \x0b\x0c\x1c\x1d\x1e\x1f" + bytes.fromhex("c2 d8 db dc e0 e1 e2 e3 ef f0 f3")
-_FIRST = np.zeros(256, np.uint8)
-_FIRST[list(_BLANKS)] = 1
-_FIRST[list(_SIGNS)] = 2
+_FIRST = bytes(2 if byte in _SIGNS else 1 if byte in _BLANKS else 0 for byte in range(256))
 _ILLEGAL_WIDE = tuple(character.encode() for character in "\ufffe\uffff\u202d\u202e")
-_LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
+_LEGAL_CONTROLS = list(b"\t\n\r")
 
 REPLACED = "characters that no file format can hold, replaced by U+FFFD"
 GUARDED = "apostrophe put before text that looks like a formula"
@@ -138,7 +133,7 @@ def _formulas(array: pa.Array) -> Marks | None:
 
     The first byte decides; after blanks, the whole regular expression does.
     """
-    first = _FIRST[first_bytes(array)]
+    first = np.frombuffer(_FIRST, np.uint8)[first_bytes(array)]
     if not first.any():
         return None
     marks: Marks = first == 2

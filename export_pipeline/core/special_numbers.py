@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from export_pipeline.core.arrow import pa, pc
 
 SPECIAL = ("NaN", "Infinity", "-Infinity")
 

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import np, pa, pc
 from export_pipeline.core.columns import Column
 
 _BATCH_BYTES = 16 << 20

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.strict_model import describe_unknown_name
 from export_pipeline.expressions.functions import FUNCTIONS
@@ -179,5 +178,4 @@ def _literal_node(value: Any) -> Node:
             kind = Type(Kind.INTEGER, count)
         else:
             kind, value = decimal(count, 0), Decimal(value)
-    scalar = pa.scalar(value, kind.arrow)
-    return Node(kind, lambda env: pa.repeat(scalar, env.rows), value)
+    return Node(kind, lambda env: pa.repeat(pa.scalar(value, kind.arrow), env.rows), value)

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Kind
 from export_pipeline.expressions import types
 from export_pipeline.expressions.nodes import (
@@ -122,8 +120,12 @@ def _extreme(name: str) -> Make:
         type, runs = unify(arguments)
         if type.kind in (None, Kind.BOOLEAN):
             raise ValueError(f"{name}(a, b, …) needs numbers, texts, dates or timestamps, not {type}")
-        function = pc.min_element_wise if name == "least" else pc.max_element_wise
-        return Node(type, lambda env: function(*(run(env) for run in runs), skip_nulls=False))
+
+        def run_all(env: Env) -> Cells:
+            function = pc.min_element_wise if name == "least" else pc.max_element_wise
+            return function(*(run(env) for run in runs), skip_nulls=False)
+
+        return Node(type, run_all)
 
     return make
 
@@ -198,6 +200,18 @@ def _of_text(usage: str, function: Callable[[Cells], Cells], result: Type = TEXT
     return make
 
 
+def _lower(cells: Cells) -> Cells:
+    return pc.utf8_lower(cells)
+
+
+def _upper(cells: Cells) -> Cells:
+    return pc.utf8_upper(cells)
+
+
+def _trim(cells: Cells) -> Cells:
+    return pc.utf8_trim_whitespace(cells)
+
+
 def _length(cells: Cells) -> Cells:
     return pc.utf8_length(cells).cast(pa.int64())
 
@@ -246,9 +260,10 @@ def _decimal_text(cells: Cells, kind: Type) -> Cells:
     size = pc.abs(cells).cast(pa.decimal256(types.MAX_PRECISION - 1, kind.scale))
     integers = pc.trunc(size)
     # Add one, because Arrow writes no exponent for values of 1 or more; then remove it from the string.
-    decimals = pc.add(pc.subtract(size, integers).cast(pa.decimal256(kind.scale + 1, kind.scale)), _ONE).cast(
-        pa.string()
-    )
+    decimals = pc.add(
+        pc.subtract(size, integers).cast(pa.decimal256(kind.scale + 1, kind.scale)),
+        pa.scalar(Decimal(1), pa.decimal256(1, 0)),
+    ).cast(pa.string())
     texts = [
         pc.if_else(pc.less(cells, pa.scalar(0, pa.decimal128(1, 0))), "-", ""),
         integers.cast(pa.decimal256(types.MAX_PRECISION, 0)).cast(pa.string()),
@@ -258,7 +273,6 @@ def _decimal_text(cells: Cells, kind: Type) -> Cells:
 
 
 _SCALE_WITHOUT_EXPONENT = 6
-_ONE = pa.scalar(Decimal(1), pa.decimal256(1, 0))
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -274,17 +288,17 @@ FUNCTIONS: dict[str, Function] = {
     "decimal": Function("decimal(x, p, s)", 3, 3, _decimal),
     "text": Function("text(x)", 1, 1, _text),
     "concat": Function("concat(a, b, …)", 1, 200, _concat),
-    "lower": Function("lower(text)", 1, 1, _of_text("lower(text)", pc.utf8_lower)),
-    "upper": Function("upper(text)", 1, 1, _of_text("upper(text)", pc.utf8_upper)),
-    "trim": Function("trim(text)", 1, 1, _of_text("trim(text)", pc.utf8_trim_whitespace)),
+    "lower": Function("lower(text)", 1, 1, _of_text("lower(text)", _lower)),
+    "upper": Function("upper(text)", 1, 1, _of_text("upper(text)", _upper)),
+    "trim": Function("trim(text)", 1, 1, _of_text("trim(text)", _trim)),
     "length": Function("length(text)", 1, 1, _of_text("length(text)", _length, INTEGER)),
     "left": Function("left(text, n)", 2, 2, _left),
-    "year": Function("year(x)", 1, 1, part_of("year", pc.year)),
-    "quarter": Function("quarter(x)", 1, 1, part_of("quarter", pc.quarter)),
-    "month": Function("month(x)", 1, 1, part_of("month", pc.month)),
-    "day": Function("day(x)", 1, 1, part_of("day", pc.day)),
+    "year": Function("year(x)", 1, 1, part_of("year")),
+    "quarter": Function("quarter(x)", 1, 1, part_of("quarter")),
+    "month": Function("month(x)", 1, 1, part_of("month")),
+    "day": Function("day(x)", 1, 1, part_of("day")),
     "weekday": Function("weekday(x)", 1, 1, part_of("weekday", monday_first)),
-    "hour": Function("hour(timestamp)", 1, 1, part_of("hour", pc.hour)),
+    "hour": Function("hour(timestamp)", 1, 1, part_of("hour")),
     "date": Function("date(timestamp)", 1, 1, date_of),
     "days_between": Function("days_between(start, end)", 2, 2, days_between),
     "seconds_between": Function("seconds_between(start, end)", 2, 2, seconds_between),

@@ -7,9 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TypeAlias
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Kind
 from export_pipeline.expressions.nodes import Node, as_type, unify
 from export_pipeline.expressions.types import (
@@ -27,7 +25,8 @@ from export_pipeline.expressions.types import (
     round_decimals,
 )
 
-Operation: TypeAlias = Callable[[Cells, Cells], Cells]
+Operation: TypeAlias = str
+"""Name of one of Arrow's functions: expressions are also checked where Arrow is not loaded."""
 
 BY_ZERO = "division by zero, left empty"
 _QUOTIENT_SCALE = 12
@@ -38,12 +37,12 @@ _QUOTIENT_SCALE = 12
 
 def add(left: Node, right: Node) -> Node:
     """Return left + right."""
-    return _sum(left, right, pc.add_checked, "+")
+    return _sum(left, right, "add_checked", "+")
 
 
 def subtract(left: Node, right: Node) -> Node:
     """Return left - right."""
-    return _sum(left, right, pc.subtract_checked, "-")
+    return _sum(left, right, "subtract_checked", "-")
 
 
 def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
@@ -56,10 +55,10 @@ def _sum(left: Node, right: Node, function: Operation, sign: str) -> Node:
 def multiply(left: Node, right: Node) -> Node:
     """Return left * right."""
     if _numbers(left, right, "*").kind is not Kind.DECIMAL:
-        return _plain(left, right, pc.multiply_checked, "*")
+        return _plain(left, right, "multiply_checked", "*")
     parts = _as_decimal(left), _as_decimal(right)
     result = decimal(sum(part.digits for part in parts) + 1, sum(part.scale for part in parts))
-    return _exact(left, right, parts, result, pc.multiply)
+    return _exact(left, right, parts, result, "multiply")
 
 
 def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, function: Operation) -> Node:
@@ -67,7 +66,7 @@ def _exact(left: Node, right: Node, parts: tuple[Type, Type], result: Type, func
     runs = as_type(left, parts[0]), as_type(right, parts[1])
 
     def run(env: Env) -> Cells:
-        return function(*_widen(runs[0](env), runs[1](env), result.digits))
+        return _call(function, *_widen(runs[0](env), runs[1](env), result.digits))
 
     return Node(result, run)
 
@@ -83,7 +82,7 @@ def divide(left: Node, right: Node) -> Node:
     """Return left / right."""
     if _numbers(left, right, "/").kind is Kind.FLOAT:
         runs = [as_type(node, FLOAT) for node in (left, right)]
-        return Node(FLOAT, lambda env: _float(pc.divide, runs[0](env), _divisor(runs[1](env), env), "/"))
+        return Node(FLOAT, lambda env: _float("divide", runs[0](env), _divisor(runs[1](env), env), "/"))
     first, second = (_as_decimal(node) for node in (left, right))
     scale = max(_QUOTIENT_SCALE, first.scale, second.scale)
     # Arrow's quotient has first.scale - second.scale + second.digits + 1 decimal places, truncated. With one
@@ -134,7 +133,7 @@ def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
         if type is FLOAT:
             return _float(function, first, second, sign)
         try:
-            return function(first, second)
+            return _call(function, first, second)
         except pa.ArrowInvalid:
             raise ComputeError(f"{sign} gives an integer of more than 64 bits") from None
 
@@ -143,11 +142,15 @@ def _plain(left: Node, right: Node, function: Operation, sign: str) -> Node:
 
 def _float(function: Operation, first: Cells, second: Cells, sign: str) -> Cells:
     """Run an operation on floats; the result of finite floats must not be infinite."""
-    result = function(first, second)
+    result = _call(function, first, second)
     made = pc.and_(pc.is_inf(result), pc.and_(pc.is_finite(first), pc.is_finite(second)))
     if pc.any(made).as_py():
         raise ComputeError(f"{sign} gives a float that is too large")
     return result
+
+
+def _call(function: Operation, first: Cells, second: Cells) -> Cells:
+    return getattr(pc, function)(first, second)
 
 
 def _divisor(cells: Cells, env: Env) -> Cells:
@@ -159,9 +162,9 @@ def _divisor(cells: Cells, env: Env) -> Cells:
 
 # --- comparison ---------------------------------------------------------------------------------------
 
-_COMPARE: dict[str, Operation] = {
-    "==": pc.equal, "!=": pc.not_equal,
-    "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
+_COMPARE = {
+    "==": "equal", "!=": "not_equal",
+    "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal",
 }  # fmt: skip
 
 
@@ -171,7 +174,7 @@ def compare(sign: str, left: Node, right: Node) -> Node:
         raise ValueError("nothing is equal to null; use is_null(x)")
     left, right = _day(left, right.type), _day(right, left.type)
     _, runs = unify((left, right))
-    return Node(BOOLEAN, lambda env: _COMPARE[sign](runs[0](env), runs[1](env)))
+    return Node(BOOLEAN, lambda env: _call(_COMPARE[sign], runs[0](env), runs[1](env)))
 
 
 def _day(node: Node, other: Type) -> Node:
@@ -179,10 +182,10 @@ def _day(node: Node, other: Type) -> Node:
     if other.kind is not Kind.DATE or not isinstance(node.literal, str):
         return node
     try:
-        day = pa.scalar(date.fromisoformat(node.literal), pa.date32())
+        day = date.fromisoformat(node.literal)
     except ValueError:
         raise ValueError(f"{node.literal!r} is not a day such as '2026-11-21'") from None
-    return Node(DATE, lambda env: pa.repeat(day, env.rows), node.literal)
+    return Node(DATE, lambda env: pa.repeat(pa.scalar(day, pa.date32()), env.rows), node.literal)
 
 
 def test_membership(node: Node, values: Sequence[Node]) -> Node:
@@ -231,10 +234,10 @@ def _truths(nodes: Sequence[Node], operator: str) -> None:
 
 def _logic(nodes: Sequence[Node], operator: str) -> Node:
     _truths(nodes, operator)
-    kleene = pc.and_kleene if operator == "and" else pc.or_kleene
     settled = operator == "or"
 
     def run(env: Env) -> Cells:
+        kleene = pc.or_kleene if settled else pc.and_kleene
         result = nodes[0].run(env)
         for node in nodes[1:]:
             # Rows already decided are not evaluated: `b != 0 and a / b > 1` never divides by zero.

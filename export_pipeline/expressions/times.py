@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.local_time import to_local
 from export_pipeline.expressions.nodes import Make, Node, Run, require_kind
@@ -28,8 +26,12 @@ def _days(cells: Cells, kind: Type) -> Cells:
     )
 
 
-def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
-    """Return a function that extracts a part of a date or of a timestamp; the hour only of a timestamp."""
+def part_of(name: str, function: Callable[[Cells], Cells] | None = None) -> Make:
+    """Return a function that extracts a part of a date or of a timestamp; the hour only of a timestamp.
+
+    Args:
+        function: Extracts the part; by default Arrow's function of this name.
+    """
 
     def make(arguments: Sequence[Node]) -> Node:
         node = arguments[0]
@@ -39,9 +41,8 @@ def part_of(name: str, function: Callable[[Cells], Cells]) -> Make:
 
         def run(env: Env) -> Cells:
             cells = node.run(env)
-            return function(cells if node.type.kind is Kind.DATE else local(cells, node.type)).cast(
-                pa.int64()
-            )
+            extract = function or getattr(pc, name)
+            return extract(cells if node.type.kind is Kind.DATE else local(cells, node.type)).cast(pa.int64())
 
         return Node(INTEGER, run)
 
@@ -115,7 +116,7 @@ def duration(arguments: Sequence[Node]) -> Node:
     return Node(TEXT, run)
 
 
-_MICRO = pa.scalar(Decimal("0.000001"), pa.decimal128(6, 6))
+_MICRO = Decimal("0.000001")
 
 
 def _two_digits(numbers: Cells) -> Cells:

@@ -6,10 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from export_pipeline.core.columns import Kind
+from export_pipeline.core.arrow import pa, pc
+from export_pipeline.core.columns import Kind, arrow_types
 
 MAX_PRECISION = 76
 """Maximum precision of a decimal: that of Arrow's widest decimal type."""
@@ -19,7 +17,7 @@ _INT64_DIGITS = 19
 NO_NUMBER = "text that is not a number, left empty"
 NOT_FINITE = "not a finite number, left empty"
 
-Cells: TypeAlias = pa.Array
+Cells: TypeAlias = "pa.Array"
 """One cell for each row."""
 
 
@@ -61,7 +59,7 @@ class Type:
                 return pa.timestamp("us", tz=None if self.zone is None else "UTC")
             case None:
                 return pa.null()
-        return _ARROW[self.kind]
+        return arrow_types()[self.kind]
 
     def __str__(self) -> str:
         if self.kind is Kind.DECIMAL:
@@ -71,13 +69,6 @@ class Type:
         return str(self.kind or "null")
 
 
-_ARROW = {
-    Kind.TEXT: pa.string(),
-    Kind.INTEGER: pa.int64(),
-    Kind.FLOAT: pa.float64(),
-    Kind.BOOLEAN: pa.bool_(),
-    Kind.DATE: pa.date32(),
-}
 TEXT, FLOAT, BOOLEAN, DATE = Type(Kind.TEXT), Type(Kind.FLOAT), Type(Kind.BOOLEAN), Type(Kind.DATE)
 INTEGER = Type(Kind.INTEGER, _INT64_DIGITS)
 NULL = Type(None)

@@ -13,10 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import np, pa, pc
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.special_numbers import strip_trailing_zeros, to_finite_decimals
 
@@ -88,7 +85,7 @@ def _convert(array: pa.Array, column: Column) -> tuple[pa.Array, str]:
     if pa.types.is_date32(target) and pa.types.is_date32(array.type):
         return _inside(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY).view(target), NO_TIME
     if pa.types.is_string(array.type) and (pa.types.is_decimal(target) or pa.types.is_integer(target)):
-        exact = target if pa.types.is_decimal(target) else _INTEGER_WITH_ZEROS
+        exact = target if pa.types.is_decimal(target) else pa.decimal128(38, 18)  # a numeric like 12.00
         try:
             array = array.cast(exact)
         except pa.ArrowInvalid:  # NaN or infinite; or too many digits, which fails again
@@ -118,9 +115,6 @@ def loses_digits(number: Any) -> bool:
         return False  # not a number; that is reported elsewhere
 
 
-_INTEGER_WITH_ZEROS = pa.decimal128(38, 18)  # the type of a numeric like 12.00
-
-
 def _inside(numbers: pa.Array, first: int, last: int) -> pa.Array:
     """Return the numbers with those outside the range replaced by null."""
     kind = numbers.type
@@ -129,7 +123,7 @@ def _inside(numbers: pa.Array, first: int, last: int) -> pa.Array:
     return numbers if pc.all(inside).as_py() else pc.if_else(inside, numbers, pa.scalar(None, kind))
 
 
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+_HEX = b"".join(b"%02x" % byte for byte in range(256))
 _UUID_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
 _CANONICAL = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _ANY_UUID = r"^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?$"
@@ -139,7 +133,7 @@ def _spell(array: pa.Array) -> pa.Array:
     """Convert 16-byte values to canonical lower-case UUIDs."""
     rows = len(array)
     raw = np.frombuffer(array.buffers()[1], np.uint8, rows * 16, array.offset * 16)
-    digits = _HEX[raw].view(np.uint8).reshape(rows, 32)
+    digits = np.frombuffer(_HEX, np.uint16)[raw].view(np.uint8).reshape(rows, 32)
     text = np.full((rows, 36), ord("-"), np.uint8)
     for number, (start, end) in enumerate(_UUID_GROUPS):
         text[:, start + number : end + number] = digits[:, start:end]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import pyarrow as pa
 import sqlalchemy as sa
 import sqlalchemy.ext.compiler
 
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.columns import Column, Kind
 
 Query: TypeAlias = sa.Select[*tuple[Any, ...]]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
+
+from export_pipeline.core.arrow import pa
 
 
 class Family(StrEnum):

@@ -14,9 +14,9 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol
 
-import pyarrow as pa
 import sqlalchemy as sa
 
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.messages import one_line

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.special_numbers import is_special, to_finite_decimals

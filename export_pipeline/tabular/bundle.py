@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
-import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, create_model
 
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.description import ShapeDescription
 from export_pipeline.core.export_data import ExportData, Shape, describe
 from export_pipeline.core.layout import Layout, Presentation, Proof

@@ -8,9 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.charts import Chart, Series, is_drawable
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number, Presentation

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Presentation
 from export_pipeline.core.tables import Table

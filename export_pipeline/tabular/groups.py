@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import np, pa, pc
 from export_pipeline.core.export_data import PreviousGroup
 from export_pipeline.core.layout import Number
 from export_pipeline.core.sanitize import clean_text

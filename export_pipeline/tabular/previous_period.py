@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
-import pyarrow as pa
-
 from export_pipeline.core.amounts import Amount
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number, Presentation, Proof, Section
 from export_pipeline.core.tables import Table

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.layout import Number
 from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.core.tables import Table

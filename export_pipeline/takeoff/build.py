@@ -12,14 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from export_pipeline.core.columns import ARROW_TYPES, Kind
+from export_pipeline.core.arrow import np, npt, pa, pc
+from export_pipeline.core.columns import Kind, arrow_types
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table, copy_array
 from export_pipeline.takeoff.fields import (
@@ -145,7 +141,7 @@ def _with_totals(conditions: pa.Table, tally: Tally) -> pa.Table:
 
 def _without_costs(conditions: pa.Table) -> pa.Table:
     for cost in (*COST_FIELDS, COSTED):
-        nothing = pa.nulls(conditions.num_rows, ARROW_TYPES[cost.kind])
+        nothing = pa.nulls(conditions.num_rows, arrow_types()[cost.kind])
         value = pa.array([False] * conditions.num_rows) if cost is COSTED else nothing
         conditions = conditions.set_column(conditions.schema.get_field_index(cost.name), cost.name, value)
     return conditions
@@ -180,7 +176,7 @@ def _with_costs(conditions: pa.Table, tally: Tally, warnings: list[str]) -> pa.T
         warnings.append(f"So are the costs of {len(unfitted) - NAMED} more conditions.")
     for cost in COST_FIELDS:
         at = conditions.schema.get_field_index(cost.name)
-        values = pa.array([row[cost.name] for row in rows], ARROW_TYPES[cost.kind])
+        values = pa.array([row[cost.name] for row in rows], arrow_types()[cost.kind])
         conditions = conditions.set_column(at, cost.name, values)
     return conditions
 
@@ -220,7 +216,7 @@ def _cents(amount: Decimal) -> Decimal:
     return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-Ints = npt.NDArray[np.int64]
+Ints: TypeAlias = "npt.NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,16 +254,15 @@ class Places:
             for batch in measurements.open()
         ]
         if not keys:
-            return Places(np.empty(0, np.int64), _NONE)
+            types = zip(_PLACES, (pa.int64(), pa.int64(), pa.float64(), pa.bool_()), strict=True)
+            return Places(np.empty(0, np.int64), pa.schema([*types]).empty_table())
         table = pa.Table.from_batches(keys)
         by = [(name, "ascending") for name in ("condition", "page", "created_at", "id")]
         order = pc.sort_indices(table, sort_keys=by)
-        return Places(order.to_numpy().astype(np.int64), table.select(_NONE.column_names).take(order))
+        return Places(order.to_numpy().astype(np.int64), table.select(_PLACES).take(order))
 
 
-_NONE = pa.schema(
-    [("condition", pa.int64()), ("page", pa.int64()), ("quantity", pa.float64()), ("own_unit", pa.bool_())]
-).empty_table()
+_PLACES = ["condition", "page", "quantity", "own_unit"]
 
 
 def _index(values: pa.Array, ids: pa.ChunkedArray) -> pa.Array:

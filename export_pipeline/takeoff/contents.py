@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from export_pipeline.core.arrow import np, npt
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.core.tables import Table, copy_array, find_empty_columns
 from export_pipeline.takeoff.options import MAX_PRINTED
 
-Ints = npt.NDArray[np.int64]
+Ints: TypeAlias = "npt.NDArray[np.int64]"
 
 
 class Contents:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from export_pipeline.core.arrow import np
 from export_pipeline.core.layout import Group, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.contents import Contents, filled_view

@@ -7,13 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
+from export_pipeline.core.arrow import np, pa
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Drawing
 from export_pipeline.core.tables import Table
-from export_pipeline.takeoff.geometry import parse
 from export_pipeline.takeoff.scales import pixels_per_foot
 
 SHAPE_COLUMNS = (
@@ -91,6 +88,8 @@ def parse_color(text: str | None) -> str:
 
 
 def _shapes(rows: Table, colors: pa.Array, widths: pa.Array, opacities: pa.Array) -> Table:
+    from export_pipeline.takeoff.geometry import parse  # has constants of numpy
+
     def opened() -> Iterator[pa.RecordBatch]:
         for batch in rows.open():
             geometry = parse(batch["geometry_type"], batch["geometry_data"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.layout import Section
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff import details

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from export_pipeline import takeoff
-from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.core.arrow import pa
+from export_pipeline.core.columns import Column, Kind, arrow_types
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
@@ -189,7 +189,7 @@ class _Reader:
         return sa.collate(expression, self.snapshot.byte_order)
 
     def _small(self, name: str, select: Query, columns: Sequence[Column]) -> Table:
-        schema = pa.schema([(c.name, ARROW_TYPES[c.kind]) for c in columns])
+        schema = pa.schema([(c.name, arrow_types()[c.kind]) for c in columns])
         batches = self.snapshot.batches(select, columns, self._count_damage(name))
         return Table.of(name, columns, pa.Table.from_batches(batches, schema))
 

@@ -7,10 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+from export_pipeline.core.arrow import np, npt, pa, pc
 
 NAMED = 10
 """Maximum number of conditions named in warnings of one sort; others are only counted."""

@@ -8,11 +8,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.core.arrow import np, pa, pc
+from export_pipeline.core.columns import Column, Kind, arrow_types
 from export_pipeline.core.layout import Total
 from export_pipeline.core.tables import Table
 from export_pipeline.takeoff.contents import Contents, filled_view
@@ -75,7 +72,7 @@ def totals_table(
         for key, rows in _group(contents, keys, levels).items()
     ]
     # A sum of costs may exceed the precision of a single cost.
-    types = ARROW_TYPES | {Kind.MONEY: pa.decimal128(38, 4)}
+    types = arrow_types() | {Kind.MONEY: pa.decimal128(38, 4)}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
     return Table.of("totals", columns, pa.Table.from_pylist(rows, schema))
 
@@ -90,7 +87,7 @@ def page_totals(contents: Contents) -> Table:
             | {"condition": row["name"], "unit": row["unit"]}
             | {"measurement_count": count, "total_quantity": quantity}
         )
-    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in _PAGE_TOTALS])
+    schema = pa.schema([(column.name, arrow_types()[column.kind]) for column in _PAGE_TOTALS])
     table = Table.of("page_totals", _PAGE_TOTALS, pa.Table.from_pylist(rows, schema))
     return filled_view(table, [(column.name, column.header) for column in _PAGE_TOTALS])
 
@@ -119,7 +116,7 @@ def page_matrix(contents: Contents) -> tuple[Table, Total] | None:
         sheet = _sheet(contents, page)
         row = rows.setdefault(page, {name: sheet.get(name) for name in _SHEET})
         row[names[condition]] = quantity
-    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
+    schema = pa.schema([(column.name, arrow_types()[column.kind]) for column in columns])
     total = Total("Total", {name: contents.rows[one]["total_quantity"] for one, name in names.items()})
     return Table.of("page_matrix", columns, pa.Table.from_pylist([*rows.values()], schema)), total
 

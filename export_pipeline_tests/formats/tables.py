@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from export_pipeline.core.columns import ARROW_TYPES, Column
+from export_pipeline.core.columns import Column, arrow_types
 from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import FileFacts, Rendered
@@ -22,7 +22,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], batch_rows: int = 3) -> Table:
     """A table of rows, in small batches so that their borders are crossed."""
     arrays = [
-        pa.array([row[index] for row in rows], ARROW_TYPES[column.kind])
+        pa.array([row[index] for row in rows], arrow_types()[column.kind])
         for index, column in enumerate(columns)
     ]
     return Table.of("t", columns, pa.table(arrays, [column.name for column in columns]), batch_rows)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.layout import Layout, Presentation
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.csv.options import CsvOptions

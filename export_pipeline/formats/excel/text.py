@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import np, pa, pc
 from export_pipeline.core.buffers import bytes_of
 
 INLINE_END = "</t></is></c>"
@@ -20,7 +17,7 @@ _ILLEGAL_RE2 = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
 _CODED = "_x[0-9A-Fa-f]{4}_"
 _CODED_RE = re.compile(_CODED)
 _NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
-_LEGAL_CONTROLS = np.frombuffer(b"\t\n\r", np.uint8)
+_LEGAL_CONTROLS = list(b"\t\n\r")
 
 
 def clean_text(text: str) -> str:

@@ -10,9 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.sources.snapshot import SourceError
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-import pyarrow as pa
-
 from export_pipeline import tabular
+from export_pipeline.core.arrow import pa
 from export_pipeline.core.columns import Column
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.core.tables import Table

@@ -17,7 +17,7 @@ import openpyxl
 import pyarrow as pa
 from filelock import FileLock
 
-from export_pipeline.core.columns import ARROW_TYPES, Column, Kind
+from export_pipeline.core.columns import Column, Kind, arrow_types
 from export_pipeline.core.layout import Group, Layout, Section, Total
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.base import Rendered
@@ -73,7 +73,7 @@ def table(
     arrays = {
         column.name: values
         if isinstance(values := data[column.name], pa.Array)
-        else pa.array(values, ARROW_TYPES[column.kind])
+        else pa.array(values, arrow_types()[column.kind])
         for column in columns
     }
     return Table.of("rows", columns, pa.table(arrays), batch_rows)

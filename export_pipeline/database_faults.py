@@ -144,6 +144,10 @@ def message_without_values(error: BaseException, *, of_ledger: bool = False) -> 
     if (state := sqlstate_of(error)) is not None:
         return _shown_by_postgresql(error, state, of_ledger)
     is_clients = classify_fault(error) is Fault.LOST or type(error).__name__ == "NotSupportedError"
+    if is_clients and not any(
+        error.args[1:] or error.args
+    ):  # pymysql's (0, ''): a query after the connection broke
+        return "The connection was lost."
     return text.partition(" Query was: ")[0] if is_clients else None
 
 

@@ -28,8 +28,25 @@ def translate_errors() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise describe_error(error.orig or error) from None
+    except sa.exc.UnreflectableTableError as error:  # a view of MySQL that names something that is gone
+        cause = error.__cause__
+        raise describe_error(getattr(cause, "orig", None) or cause or error) from None
     except sqlite3.Error as error:
         raise describe_error(error) from None
+
+
+@contextmanager
+def drop_after_error(connection: sa.Connection) -> Iterator[None]:
+    """Drop a connection without a rollback after an error in the block.
+
+    pymysql closes its socket when an error comes while it reads, such as a MemoryError or a signal's. The
+    rollback then fails in its turn, and would make of that error one of a database that cannot be reached.
+    """
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()
+        raise
 
 
 class UnknownCharacterError(SourceError):
@@ -42,6 +59,8 @@ _ADVICE = {
     "replica raise max_standby_streaming_delay.",
     Fault.TIMEOUT: "The query took longer than EXPORT_STATEMENT_TIMEOUT_SECONDS, or somebody canceled it; "
     "raise it or export less at once.",
+    Fault.READ_ONLY: "Exports only read, and this view or .sql file writes or locks, as FOR UPDATE does "
+    "and nextval(): export one without it.",
     Fault.CREDENTIALS: "The user or password in EXPORT_SOURCE_URL is wrong.",
     Fault.DENIED: "The user of EXPORT_SOURCE_URL may not read this; grant it SELECT.",
     Fault.MISSING: "The source database lacks a table or column this export needs; was the application "
@@ -90,10 +109,11 @@ def _advice(error: BaseException, fault: Fault) -> str:
     is_value = isinstance(error, MisfitError) or (
         isinstance(error, sqlite3.Error) and str(error).startswith(_SQLITE_VALUES)
     )
-    code = "22" if is_value else sqlstate_of(error) or code_of(error)
-    for cure, codes in _CURES.items():
-        if code.startswith(codes):
-            return cure
+    # MySQL's drivers give both; the SQLSTATE of many errors is HY000, which says nothing.
+    for code in ("22",) if is_value else (code_of(error), sqlstate_of(error) or ""):
+        for cure, codes in _CURES.items():
+            if code.startswith(codes):
+                return cure
     return "Reading the source database failed."
 
 
@@ -114,6 +134,14 @@ _CURES = {
         "42", "error 1052", "error 1055", "error 1056", "error 1060", "error 1064", "error 1066",
         "error 1111", "error 1140", "error 1221", "error 1222", "error 1241", "error 1247",
         "error 1248", "error 1305", "error 1582", "SQLITE_ERROR",
+    ),
+    "A view of the source database is broken: it names a user, table or column that does not exist, or that "
+    "its owner may not read. Have it created again.": (
+        "error 1356", "error 1449",
+    ),
+    "The source database lacks a feature that the view or .sql file of this export uses: export one without "
+    "it, or have the feature installed.": (
+        "0A", "error 1235", "error 1289",
     ),
     "The source database is damaged: its administrator has to check it, and to restore it from a backup.": (
         "XX001", "XX002", "SQLITE_CORRUPT",

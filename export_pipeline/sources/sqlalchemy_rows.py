@@ -19,7 +19,7 @@ from export_pipeline.database_faults import Fault, classify_fault
 from export_pipeline.database_url import openable
 from export_pipeline.sources.arrow_types import Damaged, ignore
 from export_pipeline.sources.casts import BYTE_ORDER, MYSQL, Query, label_columns
-from export_pipeline.sources.database_errors import describe_error, translate_errors
+from export_pipeline.sources.database_errors import describe_error, drop_after_error, translate_errors
 from export_pipeline.sources.database_types import Stored, parse_declared_type
 from export_pipeline.sources.python_rows import build_batch
 from export_pipeline.sources.sessions import prepare_mysql
@@ -50,7 +50,7 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
     except (sa.exc.ArgumentError, ValueError) as error:  # sqlite://file.db: the file is in the host's place
         raise SourceError(f"EXPORT_SOURCE_URL is not a URL that its driver knows: {error}") from None
     try:
-        with _connect(engine, url) as connection:
+        with _connect(engine, url) as connection, drop_after_error(connection):
             snapshot = SqlAlchemySnapshot(connection)
             if is_sqlite:
                 snapshot.prepare_sqlite(statement_timeout)

@@ -134,6 +134,7 @@ QUERY = "does not understand the query: run the .sql file or view of this export
         (pymysql.err.IntegrityError(1062, f"Duplicate entry '{NAME}' for key 'email'"), "error 1062."),
         (pymysql.err.OperationalError(1105, f"XPATH syntax error: '{NAME}'"), "error 1105."),
         (pymysql.err.OperationalError(1644, f"no such person: {NAME}"), f"{RAISED} Details: error 1644."),
+        (pymysql.err.OperationalError(1644, f"no such person: {NAME}", sqlstate="45000"), f"{RAISED} Details: error 1644."),
         (pymysql.err.DataError(1366, f"Incorrect string value: '{NAME}'"), "error 1366."),
         (pymysql.err.ProgrammingError(1064, f"Your syntax near '{NAME}' at line 1"), "in a client of the database."),
         (pymysql.err.OperationalError(1430, f"Data source error: {NAME}"), "A foreign table"),
@@ -219,6 +220,19 @@ def test_a_message_that_may_quote_a_value_is_not_shown(error: Exception, text: s
             "restore it from a backup.",
         ),
         (server_error("XX002", 'index "i" contains unexpected zero page'), "restore it from a backup."),
+        (
+            server_error("25006", "cannot execute SELECT FOR UPDATE in a read-only transaction"),
+            "export one without it. Details: cannot execute SELECT FOR UPDATE",
+        ),
+        (
+            server_error("0A000", "unsupported XML feature"),
+            "lacks a feature that the view or .sql file of this export uses: export one without it, or have",
+        ),
+        (
+            pymysql.err.InterfaceError(0, ""),
+            "cannot be reached: check EXPORT_SOURCE_URL and that it is running. "
+            "Details: The connection was lost.",
+        ),
         (server_error("0P000", 'role "reporting" does not exist'), 'role "reporting" does not exist'),
         (server_error("53100", "could not write file", CONTEXT="parallel worker"), "could not write file"),
         (server_error("42601", "Syntaxfehler bei »)«", STATEMENT_POSITION="3"), "Syntaxfehler bei »)«"),

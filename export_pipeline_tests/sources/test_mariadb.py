@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,6 +17,7 @@ from export_pipeline.core.export_data import Request
 from export_pipeline.core.windows import Window
 from export_pipeline.sources.arrow_types import NO_NUMBER
 from export_pipeline.sources.introspection.introspect import introspect
+from export_pipeline.sources.introspection.schema import connect
 from export_pipeline.sources.snapshot import SourceError, open_snapshot
 from export_pipeline.sources.tables import read as table
 from export_pipeline.tabular import options
@@ -202,6 +204,58 @@ def test_a_window_has_the_rows_of_its_time(shop: str) -> None:
 def test_a_snapshot_of_mariadb_cannot_write(shop: str) -> None:
     with open_snapshot(shop) as snapshot, pytest.raises(sa.exc.DBAPIError, match="READ ONLY"):
         snapshot._connection.exec_driver_sql("DELETE FROM orders")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_an_error_while_the_driver_reads_stays_that_error(
+    shop: str, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """pymysql closes its socket then, and a rollback would say `(0, '')`."""
+
+    def fail(*_: Any) -> None:
+        raise error("while it was read")
+
+    for opened in (connect, open_snapshot):
+        before = signal.signal(signal.SIGALRM, fail)
+        with pytest.raises(error, match="while it was read"), opened(shop) as reader:  # type: ignore[operator]
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            getattr(reader, "_connection", reader).exec_driver_sql("SELECT SLEEP(20)")
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ("SELECT title FROM gone", r"A view of the source database is broken.*invalid table"),
+        ("SELECT NEXTVAL(numbers) AS title", r"Exports only read.*READ ONLY transaction"),
+    ],
+)
+def test_a_view_that_cannot_be_read_says_what_to_do(shop: str, view: str, message: str) -> None:
+    engine = sa.create_engine(shop)
+    with engine.connect() as connection:
+        for statement in (
+            "CREATE TABLE gone (title TEXT)",
+            "CREATE SEQUENCE numbers",
+            f"CREATE VIEW odd AS {view}",
+            "DROP TABLE gone",
+        ):
+            connection.exec_driver_sql(statement)
+        with pytest.raises(SourceError, match=message):
+            introspect(shop, "odd")
+            rows(shop, {"source": {"table": "odd", "key": ["title"]}, "columns": [{"name": "title"}]})
+        connection.exec_driver_sql("DROP SEQUENCE numbers")
+        connection.exec_driver_sql("DROP VIEW odd")
+    engine.dispose()
+
+
+def test_a_view_of_a_user_who_is_gone_says_so(shop: str) -> None:
+    engine = sa.create_engine(shop)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DEFINER = 'gone'@'localhost' VIEW theirs AS SELECT id FROM tenants")
+        with pytest.raises(SourceError, match=r"A view of the source database is broken.*'gone'@'localhost'"):
+            rows(shop, {"source": {"table": "theirs", "key": ["id"]}, "columns": [{"name": "id"}]})
+        connection.exec_driver_sql("DROP VIEW theirs")
+    engine.dispose()
 
 
 def test_a_query_has_its_time_limit(shop: str) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from export_pipeline.database_url import openable, parse_database_url, sqlite_file
-from export_pipeline.sources.database_errors import describe_error
+from export_pipeline.sources.database_errors import drop_after_error, translate_errors
 from export_pipeline.sources.database_types import Family, parse_declared_type
 from export_pipeline.sources.grants import Grants, grants_of, grants_query
 from export_pipeline.sources.introspection.naming import find_label
@@ -114,9 +114,9 @@ def connect(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         raise SourceError(f"EXPORT_SOURCE_URL needs a driver that is not installed: {error}") from error
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), translate_errors():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy has no class for
-            with engine.connect() as connection:
+            with engine.connect() as connection, drop_after_error(connection):
                 if backend == "postgresql":
                     connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                     connection.execute(
@@ -128,8 +128,6 @@ def connect(url: str, *, statement_timeout: float = 0) -> Iterator[sa.Connection
                         row_security=True,
                     )
                 yield connection
-    except sa.exc.DBAPIError as error:
-        raise describe_error(error.orig or error) from None
     finally:
         engine.dispose()
 

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import islice, pairwise, takewhile
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
-
 from export_pipeline.core.windows import Window
 from export_pipeline.jobs.errors import ScheduleError
+from export_pipeline.schedules.cron import check_cron, cron_times, last_cron_time
 from export_pipeline.time_zones import zone_problem
 
 CADENCES = ("hourly", "daily", "weekly", "monthly", "cron")
@@ -39,9 +38,6 @@ GRACE = timedelta(minutes=10)
 
 _RANGES = {"hour": (0, 23), "minute": (0, 59), "weekday": (1, 7), "day_of_month": (1, 31)}
 _SECOND = timedelta(seconds=1)
-_CRON_FIELDS = 5
-_MAX_CRON_LENGTH = 200
-_MIN_GAP_MINUTES = 5
 _MOMENT = "%Y-%m-%dT%H%MZ"
 
 
@@ -81,7 +77,7 @@ class Schedule:
         _zone(self.timezone)
         check_choice("export_window", self.export_window, WINDOWS)
         if self.cadence == "cron":
-            _check_cron(self.cron, self.zone)
+            check_cron(self.cron, self.zone)
         elif self.cron is not None:
             raise ScheduleError(f"cron: a {self.cadence} schedule has no cron line; leave it out.")
 
@@ -284,7 +280,7 @@ def _runs(schedule: Schedule, after: datetime, last_run: datetime | None = None)
     """Yield the runs after a time, in order."""
     if line := _cron_line(schedule):
         before = last_run
-        for at in _cron_times(line, schedule.zone, after):
+        for at in cron_times(line, schedule.zone, after):
             yield _cron_due(schedule, line, at, before)
             before = at
         return
@@ -300,7 +296,7 @@ def _runs(schedule: Schedule, after: datetime, last_run: datetime | None = None)
 def _newest(schedule: Schedule, until: datetime, last_run: datetime | None = None) -> Due | None:
     """Return the last run up to a time; None if there was none within 50 years."""
     if line := _cron_line(schedule):
-        last = _last_cron_time(line, schedule.zone, until)
+        last = last_cron_time(line, schedule.zone, until)
         return None if last is None else _cron_due(schedule, line, last, last_run)
     # Starts one period later: a clock that is set back at midnight repeats the previous evening.
     period = _period(schedule.cadence, until.astimezone(schedule.zone).date()) + 1
@@ -331,51 +327,11 @@ def _window(schedule: Schedule, name: str, *ends: datetime) -> Window:
     return Window(name, start, end, schedule.timezone)
 
 
-def _check_cron(line: Any, zone: ZoneInfo) -> None:
-    if not isinstance(line, str) or not line.strip():
-        raise ScheduleError("cron: it is missing; write a line of five fields, e.g. `0 7 * * 1-5`.")
-    if len(line) > _MAX_CRON_LENGTH:
-        raise ScheduleError(f"cron: it is longer than {_MAX_CRON_LENGTH} characters.")
-    if len(line.split()) != _CRON_FIELDS:
-        raise ScheduleError(
-            f"cron: {line!r} has not the five fields minute, hour, day of month, month, day of week."
-        )
-    try:
-        minutes = sorted(CronSim(line, datetime.now(zone)).minutes)
-    except (CronSimError, ValueError) as error:
-        raise ScheduleError(f"cron: {line!r} is not a cron line: {error}.") from None
-    if next(_cron_times(line, zone, datetime.now(UTC)), None) is None:
-        raise ScheduleError(f"cron: {line!r} names no day that comes within 50 years.")
-    gaps = [after - before for before, after in pairwise([*minutes, minutes[0] + 60])]
-    if min(gaps) < _MIN_GAP_MINUTES:
-        raise ScheduleError(
-            f"cron: {line!r} runs again after {min(gaps)} minutes; at least {_MIN_GAP_MINUTES} are needed."
-        )
-
-
 def _cron_line(schedule: Schedule) -> str | None:
     """Return the cron line of a schedule that has no calendar."""
     if schedule.cadence == "hourly":
         return f"{schedule.minute} * * * *"
     return schedule.cron if schedule.cadence == "cron" else None
-
-
-def _cron_times(line: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """Yield the times after a time at which a cron line runs (UTC)."""
-    for local in CronSim(line, after.astimezone(zone)):
-        # In an hour that the clock repeats, the iteration may begin in its first pass.
-        if (at := local.astimezone(UTC)) > after:
-            yield at
-
-
-def _last_cron_time(line: str, zone: ZoneInfo, until: datetime) -> datetime | None:
-    """Return the last time up to a time at which a cron line runs; None if there was none within 50 years."""
-    # Backwards some zones get other times than forwards, so the search back only finds a place to start from.
-    back = list(islice(CronSim(line, (until + _SECOND).astimezone(zone), reverse=True), 3))
-    if not back:
-        return None
-    ahead = _cron_times(line, zone, back[-1].astimezone(UTC) - _SECOND)
-    return max(takewhile(lambda at: at <= until, ahead), default=None)
 
 
 def _cron_due(schedule: Schedule, line: str, at: datetime, before: datetime | None = None) -> Due:
@@ -389,10 +345,10 @@ def _cron_due(schedule: Schedule, line: str, at: datetime, before: datetime | No
     end: datetime | None = at
     if schedule.cadence == "hourly":
         line, before = "0 * * * *", None
-        end = _last_cron_time(line, schedule.zone, at)
+        end = last_cron_time(line, schedule.zone, at)
     if before is not None and before >= at:
         before = None
-    start = before or (end and _last_cron_time(line, schedule.zone, end - _SECOND))
+    start = before or (end and last_cron_time(line, schedule.zone, end - _SECOND))
     if start is None or end is None:
         raise ScheduleError(
             f"cron: {line!r} had no run within the last 50 years, so nothing begins its window."

@@ -1,45 +1,32 @@
-"""Aggregation of rows for charts: exact sums of a few groups, in one pass, in bounded memory."""
+"""Charts of a table: their categories and series, from the sums of its groups."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeAlias
 
 from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.charts import Chart, Series, is_drawable
 from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.layout import Number, Presentation
-from export_pipeline.core.local_time import to_local
-from export_pipeline.core.special_numbers import to_finite_decimals
 from export_pipeline.core.tables import Table
 from export_pipeline.tabular.chart_spec import ChartSpec, Period
-from export_pipeline.tabular.columns import apply_labels, make_header, shown_column
+from export_pipeline.tabular.chart_sums import ChartSums, Key, Sums, add_all, add_numbers, check_sums
+from export_pipeline.tabular.columns import make_header, shown_column
 from export_pipeline.tabular.spec import ColumnSpec
-from export_pipeline.tabular.sums import Sum, add_exactly
+from export_pipeline.tabular.sums import Sum
 
-MAX_VALUES = 10_000
-"""Most different values of a chart's columns; more are not held in memory, and the chart is left out."""
-MAX_KEY_BYTES = 16 << 20
-"""Most bytes of these values, which may be long texts."""
 MAX_SLICES = 12
 """Most slices of a pie: more would have no colours of their own."""
 MAX_PARTS = 6
 """Most series of a chart with `split_by`; the last one may be the rest."""
-WIDEST_MEASURE = 66
-"""Digits of the widest decimals that are added: their sums fit into 76 digits."""
 _ROWS = Column("rows", "Rows", Kind.INTEGER)
-_DAYS = (date.min - date(1970, 1, 1)).days, (date.max - date(1970, 1, 1)).days
-_DAY = 86_400_000_000  # microseconds
 _FAR = date(2099, 1, 1)
 """Dates from this one on may stand for "no end"."""
 
 _EXTREME = "The chart {!r} is left out: its sums are too large or too small to be drawn."
-
-Key: TypeAlias = date | str | None
-Sums: TypeAlias = dict[tuple[Key, Key], list[Number]]
 
 
 def make_charts(
@@ -62,155 +49,26 @@ def make_charts(
         ValueError: The groups of a chart do not add up to the total, which the proof compares with the
             database's.
     """
-    collectors = [_Collector(chart, columns) for chart in charts]
+    all_sums = [ChartSums(chart, columns) for chart in charts]
     for batch in table.open():
-        for collector in collectors:
-            collector.add(batch)
+        for chart_sums in all_sums:
+            chart_sums.add(batch)
     made, notes = [], []
-    for collector in collectors:
-        title, sums = collector.title, collector.sums()
+    for chart_sums in all_sums:
+        title, sums = chart_sums.title, chart_sums.sums()
         if sums is None:
-            notes.append(f"The chart {title!r} is left out: {collector.excess}.")
+            notes.append(f"The chart {title!r} is left out: {chart_sums.excess}.")
         elif not all(is_drawable(number) for numbers in sums.values() for number in numbers):
             notes.append(_EXTREME.format(title))
         elif sums:
-            _check(collector, sums, table.rows, totals)
-            chart = _Drawer(collector.chart, columns, presentation).draw(title, sums)
+            check_sums(chart_sums, sums, table.rows, totals)
+            chart = _Drawer(chart_sums.chart, columns, presentation).draw(title, sums)
             # What is left of numbers that nearly cancel each other can be too small.
             if all(map(is_drawable, chart.values)):
                 made.append(chart)
             else:
                 notes.append(_EXTREME.format(title))
     return made, notes
-
-
-class _Collector:
-    """The sums of one chart, batch after batch.
-
-    Attributes:
-        excess: Why the chart is given up, after `sums` returned None.
-    """
-
-    def __init__(self, chart: ChartSpec, columns: Mapping[str, ColumnSpec]) -> None:
-        self.chart = chart
-        self._keys = [(columns[chart.group], chart.by)]
-        if chart.split_by is not None:
-            self._keys.append((columns[chart.split_by], chart.by))
-        self._measures = [columns[name] for name in chart.measure]
-        self._partial: list[pa.Table] = []
-        self._rows = 0
-        self._bytes = 0
-        self.excess = ""
-        what = " and ".join(make_header(column) for column in self._measures) or "Rows"
-        by = " and ".join(make_header(column) for column, _ in self._keys)
-        self.title = chart.title or f"{what} by {by}"
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Add a batch."""
-        if self.excess or not batch.num_rows:
-            return
-        arrays = {f"k{i}": _key(batch.column(one.name), one, by) for i, (one, by) in enumerate(self._keys)}
-        arrays |= {f"m{i}": _addable(batch.column(one.name), one) for i, one in enumerate(self._measures)}
-        arrays["rows"] = pa.repeat(pa.scalar(1, pa.int64()), batch.num_rows)
-        self._partial.append(self._aggregate(pa.table(arrays)))
-        self._rows += self._partial[-1].num_rows
-        self._bytes += self._key_bytes(self._partial[-1])
-        if self._rows > MAX_VALUES or self._bytes > MAX_KEY_BYTES:
-            self._merge()
-
-    def sums(self) -> Sums | None:
-        """Return the sums of each pair of keys, with the count of rows last; None for too many groups."""
-        self._merge()
-        if self.excess:
-            return None
-        sums: Sums = {}
-        width = len(self._keys)
-        for row in (row for part in self._partial for row in part.to_pylist()):
-            first, *second = (row[f"k{i}"] for i in range(width))
-            numbers = [_number(row[f"m{i}"], one) for i, one in enumerate(self._measures)]
-            sums[first, second[0] if second else None] = [*numbers, row["rows"]]
-        return sums
-
-    def _merge(self) -> None:
-        if len(self._partial) > 1:
-            self._partial = [self._aggregate(pa.concat_tables(self._partial))]
-        self._rows = sum(part.num_rows for part in self._partial)
-        self._bytes = sum(map(self._key_bytes, self._partial))
-        if self._rows > MAX_VALUES:
-            self.excess, self._partial = f"it would have more than {MAX_VALUES:,} groups", []
-        elif self._bytes > MAX_KEY_BYTES:
-            self.excess = f"the names of its groups would have more than {MAX_KEY_BYTES:,} bytes"
-            self._partial = []
-
-    def _key_bytes(self, part: pa.Table) -> int:
-        return sum(part.column(f"k{i}").nbytes for i in range(len(self._keys)))
-
-    def _aggregate(self, rows: pa.Table) -> pa.Table:
-        keys = [f"k{i}" for i in range(len(self._keys))]
-        names = [*(f"m{i}" for i in range(len(self._measures))), "rows"]
-        zero = pc.ScalarAggregateOptions(min_count=0)
-        grouped = pa.TableGroupBy(rows, keys, use_threads=False)
-        added = grouped.aggregate([(name, "sum", zero) for name in names])
-        return added.rename_columns([*keys, *names])
-
-
-def _key(cells: pa.Array, column: ColumnSpec, by: Period) -> pa.Array:
-    """Return the group of each cell: the first day of its period, or its text with its label."""
-    kind = column.parsed.kind
-    if kind is Kind.DATE:
-        days = cells.cast(pa.date32()).cast(pa.int32())
-        known = pc.and_(pc.greater_equal(days, _DAYS[0]), pc.less_equal(days, _DAYS[1]))
-        return pc.floor_temporal(pc.if_else(known, days, None).cast(pa.date32()), unit=by)
-    if kind is Kind.TIMESTAMP:
-        micros = cells.cast(pa.int64())
-        # The first and the last day have other dates in some zones: they stay in years 1 to 9999.
-        first, last = _DAYS[0] * _DAY, (_DAYS[1] + 1) * _DAY - 1
-        known = pc.and_(pc.greater_equal(micros, first), pc.less_equal(micros, last))
-        cells = pc.if_else(known, cells, None)
-        local = to_local(cells, column.zone) if column.zone is not None else cells
-        micros = local.cast(pa.timestamp("us")).cast(pa.int64())
-        micros = pc.max_element_wise(
-            pc.min_element_wise(micros, last, skip_nulls=False), first, skip_nulls=False
-        )
-        return pc.floor_temporal(micros.cast(pa.timestamp("us")), unit=by).cast(pa.date32())
-    if kind is Kind.BOOLEAN:
-        return pc.if_else(cells, column.labels.get("true", "Yes"), column.labels.get("false", "No"))
-    texts = cells.cast(pa.string())
-    return apply_labels(texts, column.labels) if column.labels else texts
-
-
-def _addable(cells: pa.Array, column: ColumnSpec) -> pa.Array:
-    """Return numbers in a type whose sum cannot overflow; NaN and infinite ones are missing."""
-    cells = to_finite_decimals(cells)
-    if pa.types.is_floating(cells.type):
-        cells = cells.cast(pa.float64())
-        return pc.if_else(pc.is_finite(cells), cells, None)
-    if pa.types.is_integer(cells.type):
-        return cells.cast(pa.decimal128(38, 0))
-    assert column.parsed.precision
-    precision, scale = column.parsed.precision
-    narrow = precision <= 28  # ten digits of room: for 10,000,000,000 rows
-    return cells.cast(pa.decimal128(38, scale) if narrow else pa.decimal256(76, scale))
-
-
-def _number(value: Any, column: ColumnSpec) -> Number:
-    is_whole = column.parsed.minor or column.parsed.kind is Kind.INTEGER
-    return int(value) if is_whole else value
-
-
-def _check(collector: _Collector, sums: Sums, rows: int, totals: Mapping[str, Sum]) -> None:
-    """Raise ValueError if the groups do not add up to the rows."""
-    expected = [*(totals[name] for name in collector.chart.measure), Sum(rows)]
-    for index, total in enumerate(expected):
-        added = _add(numbers[index] for numbers in sums.values())
-        if isinstance(total.total, float):
-            agrees = abs(float(added) - total.total) <= 1e-9 * max(total.size, 1.0)
-        else:
-            agrees = added == total.total
-        if not agrees:
-            raise ValueError(
-                f"The groups of the chart {collector.title!r} add up to {added}, not to {total.total}."
-            )
 
 
 class _Drawer:
@@ -229,7 +87,7 @@ class _Drawer:
         by_group: dict[Key, list[Number]] = {}
         for (group, _), numbers in sums.items():
             before = by_group.get(group)
-            by_group[group] = numbers if before is None else list(map(_plus, before, numbers))
+            by_group[group] = numbers if before is None else list(map(add_numbers, before, numbers))
         labels, home = self._categories({key: numbers[0] for key, numbers in by_group.items()})
         if chart.split_by is not None:
             series = self._parts(sums, len(labels), home)
@@ -276,7 +134,7 @@ class _Drawer:
         column = self._columns[self._chart.split_by]
         by_part: dict[Key, Number] = {}
         for (_, part), numbers in sums.items():
-            by_part[part] = _plus(by_part.get(part, 0), numbers[0])
+            by_part[part] = add_numbers(by_part.get(part, 0), numbers[0])
         named: dict[Key, Number] = {_part_name(key, self._chart.by): one for key, one in by_part.items()}
         labels, place = _largest(named, MAX_PARTS, column.null_text or "None")
         # Declared values keep their order, so that charts of one column have equal legends.
@@ -290,7 +148,7 @@ class _Drawer:
             chosen: dict[Key, list[Number]] = {}
             for (group, part), numbers in sums.items():
                 if place[_part_name(part, self._chart.by)] == index:
-                    chosen[group] = [_plus(chosen.get(group, [0])[0], numbers[0])]
+                    chosen[group] = [add_numbers(chosen.get(group, [0])[0], numbers[0])]
             if column.parsed.kind is Kind.BOOLEAN:
                 label = f"{make_header(column)}: {label}"  # "Yes" alone would say nothing in a legend
             one = self._series(label, measure, 0, chosen, width, home)
@@ -308,8 +166,8 @@ class _Drawer:
     ) -> Series:
         values: list[Number] = [0] * width
         for key, numbers in sums.items():
-            values[home[key]] = _plus(values[home[key]], numbers[index])
-        total = _add(numbers[index] for numbers in sums.values())
+            values[home[key]] = add_numbers(values[home[key]], numbers[index])
+        total = add_all(numbers[index] for numbers in sums.values())
         if measure is None:
             return Series(name, _ROWS, tuple(values), total)
         places = measure.minor_digits if measure.parsed.minor else 0
@@ -393,17 +251,3 @@ def _name(period: date, by: Period) -> str:
 
 def _part_name(key: Key, by: Period) -> str | None:
     return _name(key, by) if isinstance(key, date) else key
-
-
-def _plus(one: Number, other: Number) -> Number:
-    """Return a sum; of exact numbers with every digit."""
-    if isinstance(one, float) or isinstance(other, float):
-        return float(one) + float(other)
-    return add_exactly(one, other)
-
-
-def _add(numbers: Iterator[Number]) -> Number:
-    total: Number = 0
-    for number in numbers:
-        total = _plus(total, number)
-    return total

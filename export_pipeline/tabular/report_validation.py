@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.strict_model import describe_unknown_name
-from export_pipeline.tabular.charts import WIDEST_MEASURE
+from export_pipeline.tabular.chart_sums import WIDEST_MEASURE
 from export_pipeline.tabular.column_selection import find_needed_columns
 from export_pipeline.tabular.previous_period import is_compared
 from export_pipeline.tabular.spec import ColumnSpec, TableSpec

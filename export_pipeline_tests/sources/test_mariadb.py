@@ -251,7 +251,9 @@ def test_a_view_that_cannot_be_read_says_what_to_do(shop: str, view: str, messag
 def test_a_view_of_a_user_who_is_gone_says_so(shop: str) -> None:
     engine = sa.create_engine(shop)
     with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE DEFINER = 'gone'@'localhost' VIEW theirs AS SELECT id FROM tenants")
+        connection.exec_driver_sql(
+            "CREATE DEFINER = 'gone'@'localhost' VIEW theirs AS SELECT id FROM tenants"
+        )
         with pytest.raises(SourceError, match=r"A view of the source database is broken.*'gone'@'localhost'"):
             rows(shop, {"source": {"table": "theirs", "key": ["id"]}, "columns": [{"name": "id"}]})
         connection.exec_driver_sql("DROP VIEW theirs")

@@ -20,7 +20,7 @@ from export_pipeline.core.layout import Layout
 from export_pipeline.core.tables import Table
 from export_pipeline.formats.comparison import rows_agree
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.tabular import charts, layout
+from export_pipeline.tabular import chart_sums, charts, layout
 from export_pipeline.tabular.columns import column_of
 from export_pipeline.tabular.spec import TableSpec
 from export_pipeline.tabular.validation import CheckedTableSpec
@@ -265,7 +265,7 @@ def test_a_column_of_other_formats_is_not_charted() -> None:
 def test_long_texts_of_groups_leave_the_chart_out_before_they_fill_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(charts, "MAX_KEY_BYTES", 10_000)
+    monkeypatch.setattr(chart_sums, "MAX_KEY_BYTES", 10_000)
     spec = spec_with({"type": "bar", "group": "city"})
     repeated = arranged(laid_out(spec, [{"city": "x" * 3_000}] * 50))
     assert len(repeated.charts) == 1
@@ -282,7 +282,7 @@ def test_a_pie_with_a_negative_slice_is_drawn_as_bars() -> None:
 
 
 def test_too_many_values_leave_the_chart_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charts, "MAX_VALUES", 5)
+    monkeypatch.setattr(chart_sums, "MAX_VALUES", 5)
     made = arranged(
         laid_out(
             spec_with({"type": "bar", "group": "city"}),

@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from xml.parsers.expat import ExpatError
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
@@ -153,15 +154,16 @@ class _Witness:
         self, sheet: str, first: int, last: int, sums: Sequence[Summed]
     ) -> dict[str, tuple[float, float]]:
         """Return the sum of each column, and the sum of its absolute values."""
-        columns: dict[str, list[float]] = {summed.name: [] for summed in sums}
         cells = self._workbook.get_sheet_by_name(sheet)
-        offset = cells.start[0] if cells.start else 0
-        for number, row in enumerate(cells.iter_rows(), start=1 + offset):
-            if first <= number <= last:
-                for summed in sums:
-                    value = row[summed.column] if summed.column < len(row) else None
-                    columns[summed.name].append(_number(value, summed.null))
-        return {name: (add_parts(values), add_parts([*map(abs, values)])) for name, values in columns.items()}
+        before = 1 + (cells.start[0] if cells.start else 0)
+        rows = [*islice(cells.iter_rows(), max(first - before, 0), max(last + 1 - before, 0))]
+        added = {}
+        for summed in sums:
+            column = [row[summed.column] if summed.column < len(row) else None for row in rows]
+            # Most cells are doubles: to ask that of a type first takes half the time of all.
+            values = [cell if type(cell) is float else _number(cell, summed.null) for cell in column]
+            added[summed.name] = add_parts(values), add_parts([*map(abs, values)])
+        return added
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def _change(spec: ColumnSpec, presentation: Presentation) -> Callable[[pa.Array]
         return lambda cells: apply_labels(cells, spec.labels)
     if spec.parsed.is_duration and presentation.format in _ISO_DURATIONS:
         return to_iso_durations
-    return None
+    return to_day_durations if spec.parsed.names_days and presentation.format else None
 
 
 def to_whole_units(cells: pa.Array, digits: int) -> pa.Array:
@@ -172,13 +172,35 @@ def to_iso_durations(cells: pa.Array) -> pa.Array:
 
     Other strings are unchanged.
     """
+    sign, days, hours, minutes, seconds = _parts_of_durations(cells)
+    rest = pc.utf8_lpad(hours.cast(pa.string()), 2, "0")
+    pieces = (sign, "P", days.cast(pa.string()), "DT", rest, "H", minutes, "M", seconds, "S", "")
+    return pc.coalesce(pc.binary_join_element_wise(*pieces), cells)
+
+
+def to_day_durations(cells: pa.Array) -> pa.Array:
+    """Convert strings H:MM:SS of a day and more to days in words, as Python prints them: 26:03:04 is
+    1 day, 2:03:04.
+
+    Other strings, and negative durations, are unchanged.
+    """
+    sign, days, hours, minutes, seconds = _parts_of_durations(cells)
+    unit = pc.if_else(pc.equal(days, 1), " day, ", " days, ")
+    time = pc.binary_join_element_wise(hours.cast(pa.string()), minutes, seconds, ":")
+    worded = pc.binary_join_element_wise(days.cast(pa.string()), unit, time, "")
+    is_long = pc.and_(pc.equal(sign, ""), pc.greater(days, 0))
+    return pc.if_else(pc.fill_null(is_long, False), worded, cells)
+
+
+def _parts_of_durations(cells: pa.Array) -> tuple[pa.Array, ...]:
+    """Return sign (string), days and hours (int64), minutes and seconds (strings of two digits) of strings
+    H:MM:SS; missing values of others.
+    """
     parts = pc.extract_regex(cells, r"^(?P<sign>-?)(?P<hours>\d{1,15}):(?P<minutes>\d\d):(?P<seconds>\d\d)$")
     sign, hours, minutes, seconds = (pc.struct_field(parts, index) for index in range(4))
     total = hours.cast(pa.int64())
     days = pc.divide(total, 24)
-    rest = pc.utf8_lpad(pc.subtract(total, pc.multiply(days, 24)).cast(pa.string()), 2, "0")
-    pieces = (sign, "P", days.cast(pa.string()), "DT", rest, "H", minutes, "M", seconds, "S", "")
-    return pc.coalesce(pc.binary_join_element_wise(*pieces), cells)
+    return sign, days, pc.subtract(total, pc.multiply(days, 24)), minutes, seconds
 
 
 def apply_labels(cells: pa.Array, labels: Mapping[str, str]) -> pa.Array:

@@ -11,11 +11,11 @@ from export_pipeline.core.columns import Kind
 
 TYPES = (
     "text", "integer", "decimal(p,s)", "money", "money(p,s)", "percent", "float", "boolean", "date",
-    "timestamp", "duration", "json", "uuid", "enum", "url",
+    "timestamp", "duration", "duration(days)", "json", "uuid", "enum", "url",
 )  # fmt: skip
 """The types that may be written; p is the precision, s the scale."""
 
-_DURATION = "duration"
+_DURATIONS = {"duration": False, "duration(days)": True}
 _WORD = re.compile(r"^([a-z]+)(?:\(\s*(\d+)\s*,\s*(\d+)\s*\))?$")
 
 
@@ -27,11 +27,13 @@ class ColumnType:
         kind: The meaning of its cells.
         precision: (precision, scale) of a decimal or of money in whole units; None for others.
         is_duration: True for texts H:MM:SS, which JSON has as ISO 8601.
+        names_days: True if other formats have a duration's days in words: "1 day, 2:03:04".
     """
 
     kind: Kind
     precision: tuple[int, int] | None = None
     is_duration: bool = False
+    names_days: bool = False
 
     @property
     def minor(self) -> bool:
@@ -46,8 +48,8 @@ def parse_type(text: str) -> ColumnType:
     Raises:
         ValueError: There is no such type, or its precision or scale is invalid; the message lists the types.
     """
-    if text.strip().lower() == _DURATION:
-        return ColumnType(Kind.TEXT, is_duration=True)
+    if (names_days := _DURATIONS.get(text.strip().lower())) is not None:
+        return ColumnType(Kind.TEXT, is_duration=True, names_days=names_days)
     match = _WORD.match(text.strip().lower())
     if match is None or match[1] not in {one.value for one in Kind}:
         near = get_close_matches(text, TYPES, 1, 0.5)

@@ -131,7 +131,7 @@ class Oracle:
                 None if prediction["taxon_id"] is None else prediction["taxon_id"] == o["determination_id"],
             "detections_count": len(self.detections[o["id"]]),
             "first_appearance_timestamp": min(times, default=None), "last_appearance_timestamp": max(times, default=None),
-            "duration": _clock(max(times) - min(times)) if times else None,
+            "duration": _whole(max(times) - min(times)) if times else None,
             "best_detection_url": path and f"https://media.example.org/{path}",
             "best_detection_bbox": detection["bbox"], "best_detection_width": width, "best_detection_height": height,
             "best_detection_capture_url": None if base is None else base + capture["path"],
@@ -142,6 +142,10 @@ class Oracle:
                 f"https://media.example.org/{d['path']}" for d in self.detections[o["id"]] if d["path"]
             ],
         }  # fmt: skip
+
+
+def _whole(elapsed: timedelta) -> timedelta:
+    return timedelta(seconds=elapsed // timedelta(seconds=1))
 
 
 def _label(elapsed: timedelta) -> str:
@@ -161,15 +165,10 @@ def _size(box: Any) -> tuple[float | None, float | None]:
     return abs(box[2] - box[0]), abs(box[3] - box[1])
 
 
-def _clock(elapsed: timedelta) -> str:
-    seconds = int(elapsed.total_seconds())
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
-def _iso(clock: str) -> str:
+def _iso(elapsed: timedelta) -> str:
     """Return a duration as Django's JSON encoder writes it."""
-    hours, minutes, seconds = clock.split(":")
-    return f"P{int(hours) // 24}DT{int(hours) % 24:02d}H{minutes}M{seconds}S"
+    minutes, seconds = divmod(elapsed.seconds, 60)
+    return f"P{elapsed.days}DT{minutes // 60:02d}H{minutes % 60:02d}M{seconds:02d}S"
 
 
 def _csv(row: dict[str, Any]) -> list[Any]:
@@ -179,6 +178,7 @@ def _csv(row: dict[str, Any]) -> list[Any]:
         words[name] = None if row[name] is None else str(row[name])
     for name in ("first_appearance_timestamp", "last_appearance_timestamp"):
         words[name] = row[name] and f"{row[name]:%Y-%m-%d %H:%M:%S}"
+    words["duration"] = None if row["duration"] is None else str(row["duration"])
     if row["best_detection_bbox"] is not None:
         import json
 
@@ -221,7 +221,7 @@ def test_json_nests_what_belongs_to_an_occurrence(sample: Sample, oracle: Oracle
     assert [row["id"] for row in documents] == [o["id"] for o in occurrences]
     for actual, o in zip(documents, occurrences, strict=True):
         row = oracle.row(o)
-        row["duration"] = row["duration"] and _iso(row["duration"])
+        row["duration"] = None if row["duration"] is None else _iso(row["duration"])
         flat = {name: value for name, value in actual.items() if name not in NESTED}
         assert plain(flat) == plain({name: row[name] for name in flat})
         assert {"id", "determination_score", "duration", "created_at", "updated_at"} <= flat.keys()

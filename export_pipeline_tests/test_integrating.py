@@ -118,7 +118,7 @@ def test_the_sql_works_with_the_rights_that_are_granted(kind: str, request: pyte
 
 def test_the_listener_hears_of_the_end(postgres_url: str) -> None:
     migrate(postgres_url)
-    (example,) = blocks("PostgreSQL: hear of the end", "python")
+    (example,) = blocks("PostgreSQL: notifications of the end", "python")
     names: dict[str, Any] = {}
     exec(example, names)
     plain = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)

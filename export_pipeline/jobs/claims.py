@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from export_pipeline.jobs.database import insert_new
 from export_pipeline.jobs.states import Status
-from export_pipeline.jobs.tables import jobs, secrets
+from export_pipeline.jobs.tables import jobs, leases, secrets
 
+ScopeLimits: TypeAlias = Mapping[str | None, int]
+"""Maximum numbers of runs at a time by scope; that of None holds for each scope without one of its own."""
+NO_LIMITS: ScopeLimits = {}
 _CODE = "code that claims requests"
 """Name of a value in `export_secrets`, the ledger's table of values by name; it is no secret."""
 
@@ -59,13 +62,19 @@ def claim_rows(
 
 
 def claim_extra(
-    connection: sa.Connection, now: datetime, dataset: str, run_id: str, code: str, patience: timedelta
+    connection: sa.Connection,
+    now: datetime,
+    dataset: str,
+    run_id: str,
+    code: str,
+    patience: timedelta,
+    limits: ScopeLimits,
 ) -> sa.RowMapping | None:
     """Claim the next request of a dataset as an extra one of a run; None if none fits.
 
     It is no window of a schedule, in its first attempt, and was never dispatched. There is none while a
     request of higher priority is pending: the run makes room for it. Nor is there one for a run of other code
-    than that by which requests are claimed.
+    than that by which requests are claimed, or of a scope for which as many other runs work as may.
     """
     if connection.scalars(sa.select(secrets.c.secret).where(secrets.c.name == _CODE)).one_or_none() != code:
         return None
@@ -79,12 +88,30 @@ def claim_extra(
         jobs.c.window_key.is_(None),
         jobs.c.schedule_id.is_(None),
         jobs.c.priority >= highest,
+        sa.or_(jobs.c.scope.is_(None), jobs.c.scope.not_in(_scopes_at_limit(limits, run_id))),
     )
     if connection.execute(sa.select(jobs.c.id).where(*pending, *suits).limit(1)).first() is None:
         return None  # the order of the queue need not be computed
     chosen = connection.scalars(_next(now - patience, 1).where(*suits)).one_or_none()
     taken = sa.update(jobs).where(jobs.c.id == chosen).values(claimed_at=now, claimed_by=run_id, dispatches=1)
     return connection.execute(taken.returning(*jobs.c)).mappings().one_or_none()
+
+
+def _scopes_at_limit(limits: ScopeLimits, run_id: str) -> sa.Select[tuple[str | None]]:
+    """Return the select of the scopes for which as many other runs work as may."""
+    others = jobs.alias("others")
+    worker = sa.case((others.c.status == Status.PROCESSING, others.c.run_id), else_=others.c.claimed_by)
+    is_extra = others.c.claimed_by.in_(sa.select(leases.c.run_id))
+    works = sa.or_(others.c.status == Status.PROCESSING, sa.and_(others.c.status == Status.PENDING, is_extra))
+    limit: sa.ColumnElement[Any] = sa.literal(limits.get(None), sa.Integer())
+    if own := {scope: number for scope, number in limits.items() if scope is not None}:
+        limit = sa.case(own, value=others.c.scope, else_=limit)
+    return (
+        sa.select(others.c.scope)
+        .where(works, others.c.scope.is_not(None), worker != run_id)
+        .group_by(others.c.scope)
+        .having(sa.func.count(worker.distinct()) >= limit)
+    )
 
 
 def in_flight(patience_from: datetime) -> sa.ColumnElement[bool]:

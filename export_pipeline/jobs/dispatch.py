@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from export_pipeline.jobs.claims import claim_extra, claim_rows, record_code_version
+from export_pipeline.jobs.claims import NO_LIMITS, ScopeLimits, claim_extra, claim_rows, record_code_version
 from export_pipeline.jobs.leases import LeaseKeeper
 from export_pipeline.jobs.queries import PATIENCE
 from export_pipeline.jobs.records import Attempt, Job
@@ -57,7 +57,9 @@ class Dispatcher(LeaseKeeper):
         with self._writing() as (connection, _):
             record_code_version(connection, code)
 
-    def claim_extra(self, dataset: str, run_id: str, code: str) -> Job | None:
+    def claim_extra(
+        self, dataset: str, run_id: str, code: str, limits: ScopeLimits = NO_LIMITS
+    ) -> Job | None:
         """Claim the next request of a dataset as an extra one of a run; None if none fits.
 
         It stays pending until the run reports that it has started. Windows of schedules, later attempts and
@@ -66,9 +68,10 @@ class Dispatcher(LeaseKeeper):
 
         Args:
             code: Version of the run's code.
+            limits: Maximum numbers of runs that work for a scope at a time.
         """
         with self._writing() as (connection, now):
-            row = claim_extra(connection, now, dataset, run_id, code, PATIENCE)
+            row = claim_extra(connection, now, dataset, run_id, code, PATIENCE, limits)
         return None if row is None else Job.of(row)
 
     def keep_claims(self, waiting: Sequence[Job]) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +27,10 @@ from export_pipeline.sources.sessions import prepare_mysql
 from export_pipeline.sources.snapshot import Snapshot, SourceError
 
 _BATCH_ROWS = 2048  # few, because a row's notes may be long
+_BATCH_BYTES = 2 << 20
+"""Size of the texts of a batch from which on it is full."""
+_FETCHED_ROWS = 32
+"""Rows that are fetched at a time: those of a batch may be so many more than fill it."""
 _BATCH_CELLS = 100_000
 """Maximum number of Python objects of a batch, which take many times the room of their Arrow cells."""
 
@@ -121,6 +126,27 @@ def _type_name(type_: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> str:
     return ""
 
 
+def _fill(
+    fetched: Iterator[Sequence[sa.Row[Any]]], columns: Sequence[Column], most: int
+) -> Iterator[list[sa.Row[Any]]]:
+    """Yield the rows of batches, each full with more than `most` rows or with texts of `_BATCH_BYTES`."""
+    texts = [itemgetter(index) for index, column in enumerate(columns) if column.kind.is_text]
+    rows: list[sa.Row[Any]] = []
+    size = 0
+    for more in fetched:
+        rows += more
+        for cell in texts:
+            try:
+                size += sum(map(len, filter(None, map(cell, more))))
+            except TypeError:  # SQLite stores any value in any column
+                size += sum(len(str(cell(row))) for row in more)
+        if len(rows) > most or size >= _BATCH_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
 class SqlAlchemySnapshot(Snapshot):
     """An open transaction of a SQLAlchemy connection."""
 
@@ -193,8 +219,9 @@ class SqlAlchemySnapshot(Snapshot):
         try:
             count = max(1, min(_BATCH_ROWS, _BATCH_CELLS // len(columns)))
             select = label_columns(select, columns)
-            result = self._connection.execution_options(yield_per=count).execute(select)
-            for rows in result.partitions(count):
+            fetched = min(count, _FETCHED_ROWS)
+            result = self._connection.execution_options(yield_per=fetched).execute(select)
+            for rows in _fill(result.partitions(fetched), columns, count - fetched):
                 yield build_batch(rows, columns, damaged)
         except sa.exc.DBAPIError as error:
             raise describe_error(error.orig or error) from None

@@ -183,6 +183,42 @@ def test_a_run_takes_on_nothing_if_requests_are_claimed_by_other_code(
         assert (ledger.claim_extra(dataset, "run", _CODE) is not None) is is_taken
 
 
+@pytest.mark.parametrize("limits", [{None: 2}, {"a": 2}, {None: 9, "a": 2}])
+def test_a_run_takes_on_nothing_of_a_scope_for_which_as_many_runs_work_as_may(
+    database: Database, ledger: Ledger, limits: dict[str | None, int]
+) -> None:
+    database.insert_many(3, "a")
+    started = ledger.claim(3)
+    for number, job in enumerate(started):
+        ledger.started(Attempt(job.id, 1, f"run {min(number, 1)}"))
+    for scope in "aabb":
+        database.insert(scope)
+    ledger.record_code_version(_CODE)
+    (dataset,) = {job.dataset for job in ledger.find()}
+
+    def take(run_id: str) -> str | None:
+        job = ledger.claim_extra(dataset, run_id, _CODE, limits)
+        return job and job.scope
+
+    assert [take("run 2") for _ in range(3)] == ["b", "b", None]  # two runs work for a
+    assert take("run 1") == "a"  # this one and another
+    ledger.completed(started[0].current, FILE)
+    assert take("run 2") == "a"
+    assert ledger.claim_extra(dataset, "run 2", _CODE) is None
+
+
+def test_an_extra_request_counts_against_its_scope_before_it_has_started(
+    database: Database, ledger: Ledger
+) -> None:
+    database.insert_many(2, "a")
+    ledger.record_code_version(_CODE)
+    (dataset,) = {job.dataset for job in ledger.find()}
+    ledger.expect_lease("run 1")
+    assert ledger.claim_extra(dataset, "run 1", _CODE, {None: 1}) is not None
+    assert ledger.claim_extra(dataset, "run 2", _CODE, {None: 1}) is None
+    assert ledger.claim_extra(dataset, "run 2", _CODE, {None: 2}) is not None
+
+
 def test_a_run_that_has_lost_its_claim_cannot_start(database: Database, ledger: Ledger) -> None:
     """Somebody else has the job, or will have it."""
     database.insert()

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from export_pipeline import tabular
+from export_pipeline.core.columns import Column, Kind
 from export_pipeline.core.export_data import ExportData, Request
 from export_pipeline.orchestration.runs import staging
 from export_pipeline.sources.snapshot import open_snapshot
@@ -47,6 +48,27 @@ def test_a_batch_of_wide_rows_has_few_rows(wide: str, tmp_path: Path) -> None:
     batches = list(read(wide, tmp_path / "read").tables["rows"].open())
     assert sum(batch.num_rows for batch in batches) == ROWS
     assert max(batch.num_rows * batch.num_columns for batch in batches) <= 100_000
+
+
+def test_a_batch_of_long_texts_has_few_rows(tmp_path: Path) -> None:
+    """Python's strings of 2,048 rows would be 200 MB."""
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE notes (id INTEGER PRIMARY KEY, note TEXT)")
+        connection.exec_driver_sql(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+            " INSERT INTO notes SELECT i, CASE WHEN i <= 500 THEN printf('%.*c', 100000, 'x') ELSE 'short' END FROM n"
+        )
+    engine.dispose()
+    columns = [Column("id", "Id", Kind.INTEGER), Column("note", "Note", Kind.TEXT)]
+    select = sa.select(sa.column("id"), sa.column("note")).select_from(sa.table("notes")).order_by("id")
+    with open_snapshot(url) as snapshot:
+        batches = list(snapshot.batches(select, columns))
+    ids = [id for batch in batches for id in batch.column("id").to_pylist()]
+    assert ids == list(range(1, 2001))
+    assert max(batch.nbytes for batch in batches) < 6 << 20
+    assert max(batch.num_rows for batch in batches) > 1_000  # short ones are read many at a time
 
 
 def test_all_columns_in_one_text(wide: str, tmp_path: Path) -> None:

@@ -83,6 +83,19 @@ def start_timeout_seconds(instance: dg.DagsterInstance) -> float:
     return float(instance.run_monitoring_start_timeout_seconds)
 
 
+def run_limits(instance: dg.DagsterInstance, tag: str) -> dict[str | None, int]:
+    """Return the queue's limits of runs at a time by value of a tag; None stands for each other value."""
+    queue = instance.get_concurrency_config().run_queue_config
+    limits: dict[str | None, int] = {}
+    for one in (queue and queue.tag_concurrency_limits) or ():
+        value = one.get("value")
+        if one["key"] == tag and isinstance(value, str):
+            limits[value] = one["limit"]
+        elif one["key"] == tag and value and value["applyLimitPerUniqueValue"]:
+            limits[None] = one["limit"]
+    return limits
+
+
 CodeUnreachableError = DagsterUserCodeUnreachableError
 """Raised by a launcher to give a run back to the queue, which launches it again after a pause."""
 

@@ -44,12 +44,14 @@ from export_pipeline.jobs import (
     RefusedError,
     UnknownJobError,
 )
+from export_pipeline.jobs.claims import ScopeLimits
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.jobs.states import Status
 from export_pipeline.orchestration.checks import evaluate
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
+from export_pipeline.orchestration.dagster_compat.launchers import run_limits
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
-from export_pipeline.orchestration.partitions import ON_DEMAND, add_scope
+from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_scope
 from export_pipeline.orchestration.runs.attempts import CODE_TAG, attempts_of
 from export_pipeline.orchestration.runs.heartbeat import cancellable, ensure_lease
 from export_pipeline.orchestration.runs.outages import retry_until_available
@@ -167,6 +169,10 @@ class _ExtraExports:
         return store
 
     @cached_property
+    def _scope_limits(self) -> ScopeLimits:
+        return run_limits(self._context.instance, SCOPE_TAG)
+
+    @cached_property
     def _deployment(self) -> str:
         return self._ledger().deployment()
 
@@ -189,7 +195,9 @@ class _ExtraExports:
         """Return the next request for this run; None if there is none, or the ledger is away."""
         with suppress(LedgerError):
             code = self._context.run.tags[CODE_TAG]
-            return self._ledger().claim_extra(self._dataset.dataset, self._context.run_id, code)
+            return self._ledger().claim_extra(
+                self._dataset.dataset, self._context.run_id, code, self._scope_limits
+            )
         return None
 
     def export(self, job: Job) -> _Made | None:

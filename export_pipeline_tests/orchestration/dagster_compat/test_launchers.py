@@ -35,6 +35,7 @@ from export_pipeline.orchestration.dagster_compat.launchers import (
     launcher_of,
     queue_takes_runs_back,
     run_arguments,
+    run_limits,
     run_of_task,
     start_timeout_seconds,
 )
@@ -97,6 +98,21 @@ def test_else_runs_whose_task_is_lost_would_wait_for_ever(status: WorkerStatus) 
     assert has_lost_worker(SimpleNamespace(run_launcher=Launcher()), run_from()) is lost  # type: ignore[arg-type]
     silent: Any = SimpleNamespace(run_launcher=dg.DefaultRunLauncher())
     assert not has_lost_worker(silent, run_from())
+
+
+def test_the_queue_s_limits_of_a_tag() -> None:
+    limits: list[dict[str, Any]] = [
+        {"key": "customer", "value": {"applyLimitPerUniqueValue": True}, "limit": 3},
+        {"key": "customer", "value": "large", "limit": 1},
+        {"key": "other", "value": "large", "limit": 2},
+        {"key": "customer", "limit": 9},
+    ]
+    queue = {"tag_concurrency_limits": limits}
+    with dg.instance_for_test({"run_queue": queue}) as stored:
+        assert run_limits(stored, "customer") == {None: 3, "large": 1}
+        assert run_limits(stored, "nobody") == {}
+    with dg.instance_for_test() as stored:
+        assert run_limits(stored, "customer") == {}
 
 
 def test_else_a_run_would_fail_while_the_warm_process_loads() -> None:

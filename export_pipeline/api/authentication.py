@@ -39,7 +39,7 @@ class Caller:
         rights: What the caller may do.
         scopes: Scopes that the caller may see, None among them for exports without one; None for all.
         datasets: Datasets that the caller may see; None for all.
-        sees_only_own: True if the caller sees only what `requested_by` asked for.
+        sees_only_own: True if the caller sees only requests of `requested_by`.
     """
 
     id: str

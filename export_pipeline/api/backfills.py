@@ -75,10 +75,10 @@ async def create_backfill(body: BackfillRequest, service: Services, caller: Writ
         datasets = caller.visible(service.datasets)
         known = datasets.get(body.dataset)
         format = (body.formats or (known.formats if known else [""]))[0]
-        asked = NewRequest(body.dataset, format, scope, {}, None, {}, caller.requested_by, [])
+        request = NewRequest(body.dataset, format, scope, {}, None, {}, caller.requested_by, [])
         try:
             with translate_source_errors():
-                check_target(datasets, lambda name: service.scopes.of(datasets[name], scope), asked)
+                check_target(datasets, lambda name: service.scopes.of(datasets[name], scope), request)
             counts = request_backfill(
                 service.ledger,
                 datasets[body.dataset],

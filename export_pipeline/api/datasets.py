@@ -52,7 +52,7 @@ class DatasetColumn(BaseModel):
     name: str
     type: str
     header: str | None = None
-    extra: Annotated[bool, Field(description="Only exported where it is asked for.")] = False
+    extra: Annotated[bool, Field(description="Only exported if a request names it.")] = False
     guarded: Annotated[bool, Field(description="Empty for those who may not read it.")] = False
     personal: bool = False
 

@@ -229,7 +229,7 @@ async def delete_export(export_id: ExportId, service: Services, caller: Writer) 
 
 def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key: str | None) -> Sequence[Job]:
     """Check a request, and write it into the ledger."""
-    asked = check_request(service, caller, body)
+    requests = check_request(service, caller, body)
     if body.webhook_id is not None:
         try:
             get_webhook(service.engine, body.webhook_id, caller.viewer)
@@ -238,11 +238,11 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             raise Problem(422, "invalid_options", str(error), [problem]) from None
     keys = [
         f"{idempotency_key}:{one.format}" if idempotency_key and body.formats else idempotency_key
-        for one in asked
+        for one in requests
     ]
     most = service.settings.api_max_pending
     is_new = keys[0] is None or not service.ledger.find(caller.viewer, idempotency_key=keys[0], limit=1)
-    if most and is_new and service.ledger.count_pending(body.scope) + len(asked) > most:
+    if most and is_new and service.ledger.count_pending(body.scope) + len(requests) > most:
         message = f"More than {most:,} exports of this scope wait; ask again when some are done."
         raise Problem(429, "too_many_requests", message, headers={"Retry-After": "30"})
     return [
@@ -260,7 +260,7 @@ def _ask(service: Service, caller: Caller, body: ExportRequest, idempotency_key:
             reuse_within=service.datasets[one.dataset].reuse_within,
             idempotency_key=key,
         )
-        for one, key in zip(asked, keys, strict=True)
+        for one, key in zip(requests, keys, strict=True)
     ]
 
 

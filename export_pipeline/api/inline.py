@@ -93,8 +93,8 @@ async def export_at_once(
             if key.startswith("option.")
         },
     )
-    (asked,) = await service.run(check_request, service, caller, body)
-    file, content, opened = await _find_or_make(service, asked, body, request.app.state.pool)
+    (new_request,) = await service.run(check_request, service, caller, body)
+    file, content, opened = await _find_or_make(service, new_request, body, request.app.state.pool)
     request.scope["state"]["audit"] = {
         "export": file.job_id,
         "dataset": name,
@@ -117,21 +117,21 @@ async def export_at_once(
 
 
 async def _find_or_make(
-    service: Service, asked: NewRequest, body: ExportRequest, pool: ExportPool
+    service: Service, new_request: NewRequest, body: ExportRequest, pool: ExportPool
 ) -> _Answer:
     """Return the file of an identical finished request if the dataset allows it, else have it made.
 
     Raises:
         Problem: it is too large, a part of the deployment does not answer, or no process is free.
     """
-    row = asdict(asked)
+    row = asdict(new_request)
     del row["recipients"]
-    dataset = service.datasets[asked.dataset]
+    dataset = service.datasets[new_request.dataset]
     if dataset.reuse_within is not None:
         reused = await service.run(_reuse, service, row, dataset.reuse_within)
         if reused is not None:
             return reused
-    request = InlineRequest(str(uuid.uuid4()), row, config_of(dataset, asked))
+    request = InlineRequest(str(uuid.uuid4()), row, config_of(dataset, new_request))
     try:
         file, content = await service.run_inline(pool.run, request)
     except BusyError:

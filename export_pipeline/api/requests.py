@@ -48,7 +48,7 @@ def check_request(service: Service, caller: Caller, body: ExportRequest) -> list
         raise Problem(422, "invalid_options", message, [FieldProblem(("options", reserved[0]), message)])
     named = {"preset": body.preset, "sort": body.sort}
     options = body.options | {name: value for name, value in named.items() if value is not None}
-    asked = [
+    requests = [
         NewRequest(
             body.dataset,
             format,
@@ -61,29 +61,29 @@ def check_request(service: Service, caller: Caller, body: ExportRequest) -> list
         )
         for format in body.formats or [body.format or ""]
     ]
-    for one in asked:
+    for one in requests:
         _check(service, caller, one, body)
-    return asked
+    return requests
 
 
-def _check(service: Service, caller: Caller, asked: NewRequest, body: ExportRequest) -> None:
+def _check(service: Service, caller: Caller, request: NewRequest, body: ExportRequest) -> None:
     datasets = caller.visible(service.datasets)
     try:
         with translate_source_errors():
-            check_target(datasets, lambda name: service.scopes.of(datasets[name], asked.scope), asked)
-        within_time_limit(partial(config_of, datasets[asked.dataset], asked))
+            check_target(datasets, lambda name: service.scopes.of(datasets[name], request.scope), request)
+        within_time_limit(partial(config_of, datasets[request.dataset], request))
     except RequestError as error:
-        problems = [_placed(one, asked, body) for one in error.problems]
+        problems = [_locate_problem(one, request, body) for one in error.problems]
         raise Problem(422, error.code, str(error), problems) from None
 
 
-def _placed(problem: FieldProblem, asked: NewRequest, body: ExportRequest) -> FieldProblem:
+def _locate_problem(problem: FieldProblem, request: NewRequest, body: ExportRequest) -> FieldProblem:
     """Return a problem with its place in the body, where an option may be a field of its own."""
     first, *rest = problem.path or ("",)
     path: tuple[str | int, ...] = (first, *rest)
     if first == "format" and body.formats is not None:
-        path = ("formats", body.formats.index(asked.format))
-    elif first in asked.options and first not in ("preset", "sort"):
+        path = ("formats", body.formats.index(request.format))
+    elif first in request.options and first not in ("preset", "sort"):
         path = ("options", first, *rest)
     return FieldProblem(path, problem.detail, problem.allowed)
 
@@ -122,8 +122,8 @@ async def resolve_scope_of_any(
 
     def find() -> str:
         visible = caller.visible(service.datasets).values()
-        asked = [one for one in visible if dataset in (None, one.dataset)]
-        return find_scope_of_any(asked, service.scopes.of, given, caller.scopes, stored=stored)
+        chosen = [one for one in visible if dataset in (None, one.dataset)]
+        return find_scope_of_any(chosen, service.scopes.of, given, caller.scopes, stored=stored)
 
     return await _translated(service, find)
 

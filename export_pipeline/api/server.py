@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _fork_makers(app: FastAPI) -> None:
+def _fork_workers(app: FastAPI) -> None:
     """Load datasets, then fork the parent of the processes that make small exports."""
     try:
         datasets = app.state.service.datasets
@@ -122,6 +122,6 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_END_SECONDS,
         proxy_headers=True,
     )
-    _fork_makers(app)
+    _fork_workers(app)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after it has ended in order
         _Server(config, app.state.changes).run([listener])

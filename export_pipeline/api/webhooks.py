@@ -79,7 +79,7 @@ class NewWebhook(Webhook):
 class ChangedWebhook(Webhook):
     """A changed receiver."""
 
-    secret: Annotated[str | None, Field(description="The new secret, if one was asked for.")] = None
+    secret: Annotated[str | None, Field(description="The new secret, if one was requested.")] = None
 
 
 class WebhookList(BaseModel):

@@ -63,7 +63,7 @@ def jobs(
     dataset: OnlyDataset = None,
     scope: ScopeId = None,
     requested_by: Annotated[
-        str | None, typer.Option(metavar="PERSON", help="Only what this person asked for.")
+        str | None, typer.Option(metavar="PERSON", help="Only requests of this person.")
     ] = None,
     limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="At most this many.")] = 20,
     follow: Annotated[
@@ -72,7 +72,7 @@ def jobs(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """List requests, newest first; with --watch those under way come first.
+    """List requests, newest first; with --watch active ones come first.
 
     Examples: `export-pipeline jobs --status failed`, `export-pipeline jobs --scope ID --watch`
     """
@@ -271,9 +271,9 @@ def _under_way_first(
 ) -> list[Job]:
     listed: list[Job] = []
     for group in ([Status.PROCESSING], [Status.PENDING], ENDED):
-        asked = [status for status in group if status in statuses]
-        if asked and len(listed) < limit:
-            listed += ledger.find(viewer, status=asked, dataset=dataset, limit=limit - len(listed))
+        chosen = [status for status in group if status in statuses]
+        if chosen and len(listed) < limit:
+            listed += ledger.find(viewer, status=chosen, dataset=dataset, limit=limit - len(listed))
     return listed
 
 

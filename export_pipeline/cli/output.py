@@ -112,7 +112,7 @@ class FileOutput:
     """A job's file: whether the store has it, and what its manifest says.
 
     Attributes:
-        there: None if the store cannot be asked.
+        there: None if the store is unavailable.
     """
 
     store: str

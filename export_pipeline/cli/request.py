@@ -145,15 +145,15 @@ def request(
                     reuse_within=chosen.reuse_within,
                 )
         run_id = export_id or str(uuid.uuid4())
-        if ledger and (not wait or _daemon_took(ledger, jobs, as_json)):
+        if ledger and (not wait or _wait_for_daemon(ledger, jobs, as_json)):
             exports = [export_of_job(ledger.get(job.id)) for job in jobs]
         elif not wait:
             log = _request_in_background(settings, run_id)
             exports = background_exports(run_id, dataset, scope, formats)
         else:
             waiting = [job for job in jobs if job.status not in ENDED]  # the others have a finished file
-            asked = [job.format for job in waiting] if ledger else formats
-            here = list(dict.fromkeys(chosen.format_aliases.get(name, name) for name in asked))
+            names = [job.format for job in waiting] if ledger else formats
+            here = list(dict.fromkeys(chosen.format_aliases.get(name, name) for name in names))
             outcome = _run_here(
                 settings, chosen, scope, scope_name, here, options, run_id, ledger, waiting, as_json
             )
@@ -264,7 +264,7 @@ def _check_mail(settings: Settings, addresses: Sequence[str]) -> None:
         )
 
 
-def _daemon_took(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
+def _wait_for_daemon(ledger: Ledger, jobs: list[Job], as_json: bool) -> bool:
     """Wait until a daemon has ended these jobs. Return False if no daemon takes them."""
     import dagster as dg
 

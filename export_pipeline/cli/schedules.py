@@ -208,7 +208,7 @@ def run_now(
     if as_json:
         print_json(ScheduledJob(**fields_of(job), new=is_new))
     else:
-        typer.echo(f"{job.id}: {_asked(job, is_new)}")
+        typer.echo(f"{job.id}: {_describe_request(job, is_new)}")
 
 
 @app.command()
@@ -221,7 +221,7 @@ def unsubscribed(
     viewer_scope: ViewerScopes = None,
     as_json: Json = False,
 ) -> None:
-    """List the recipients who want no more mails of a schedule, or send them mails again.
+    """List the recipients who have unsubscribed from a schedule's mails, or subscribe them again.
 
     Example: `export-pipeline schedules unsubscribed ID`
     """
@@ -237,7 +237,7 @@ def unsubscribed(
         typer.echo("\n".join(addresses) or "Nobody has unsubscribed.")
 
 
-def _asked(job: Job, is_new: bool) -> str:
+def _describe_request(job: Job, is_new: bool) -> str:
     if is_new:
         return "requested; `export-pipeline jobs --watch` shows its progress."
     return f"{run_key(job) or 'This'} was requested before and is {job.status}; --again requests it again."

@@ -21,7 +21,7 @@ class ColumnDescription:
         kind: Its type, e.g. decimal.
         description: A sentence for people; None if nobody wrote one.
         origins: The columns of the application that it is read or computed from.
-        is_extra: True if it is exported only where it is asked for.
+        is_extra: True if it is exported only if a request names it.
     """
 
     name: str

@@ -168,7 +168,7 @@ class DatasetModel(Strict):
 
     @field_validator("options")
     @classmethod
-    def _names_nobody(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _has_no_requester(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
         if "requested_by" in options:
             raise ValueError("requested_by cannot have a default: each request names its requester")
         return options

@@ -160,7 +160,7 @@ def _preset(preset: Any) -> str:
 
 def _column_notes(column: ColumnDescription) -> str:
     notes = [_text(column.description)] if column.description else []
-    notes += ["only where asked for"] if column.is_extra else []
+    notes += ["only on request"] if column.is_extra else []
     notes += ["personal"] if column.is_personal else []
     notes += ["guarded: empty for those who may not read it"] if column.is_guarded else []
     return "; ".join(notes)

@@ -61,8 +61,8 @@ def read_small(
     given = {**dataset.attributes.options, **config}
     options, format_options = parse_options(given, *dataset.option_models())
     with opening as snapshot:
-        asked = Request(dataset.dataset, dataset.shape, dataset.spec, scope, options)
-        data = dataset.source.read(snapshot, asked)
+        request = Request(dataset.dataset, dataset.shape, dataset.spec, scope, options)
+        data = dataset.source.read(snapshot, request)
         parts = limits_of(data.options, format)
         max_rows = min(MAX_ROWS, (parts and parts.max_rows) or MAX_ROWS)
         if data.source_rows > max_rows:

@@ -61,7 +61,7 @@ class Counts:
         refused: Not tried, as the recipient is invalid or outside the allowed domains.
         skipped: Not needed: no rows, no recipients, or a newer attempt of the job.
         unknown: Perhaps delivered; an operator must decide.
-        problem: Reason why the call ended early, for people; None if it did not. It fails no mail.
+        problem: Reason why the call ended early, for people; None if it did not. No mail fails for it.
     """
 
     sent: int = 0

@@ -33,12 +33,12 @@ def run_checks(settings: Settings, *, late: timedelta = LATE, dagster: bool = Tr
         lambda: queue_findings(settings),
     ]
     with ThreadPoolExecutor(len(checks), "health") as pool:
-        asked = [pool.submit(_all, check) for check in checks]
+        futures = [pool.submit(_all, check) for check in checks]
         # These run in this thread, not in the pool: Dagster keeps state of its own.
         findings = _all(lambda: staging_findings(settings, dagster))
         if dagster:
             findings += _all(lambda: dataset_findings(settings)) + _all(_dagster_findings)
-        return [finding for answer in asked for finding in answer.result()] + findings
+        return [finding for answer in futures for finding in answer.result()] + findings
 
 
 def _dagster_findings() -> Iterator[Finding]:

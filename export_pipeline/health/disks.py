@@ -75,7 +75,7 @@ def _how_to_free(settings: Settings, dagster: bool) -> str:
 
 
 def _held_bytes(folder: Path) -> int:
-    """Return the size of all files in a folder. A file with several names counts once: steps link theirs."""
+    """Return the size of all files in a folder. Hard links to a file count once."""
     sizes: dict[tuple[int, int], int] = {}
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # runs add and remove files meanwhile

@@ -104,7 +104,7 @@ def _requests(body: QueueRequest) -> list[dict[str, Any]]:
     if reserved := sorted(_RESERVED & body.options.keys()):
         raise MessageError(f"options.{reserved[0]}: this is not an option of a request; leave it out.")
     named = {"preset": body.preset, "sort": body.sort}
-    asked = {
+    fields = {
         "dataset": body.dataset,
         "scope": body.scope,
         "filters": body.filters,
@@ -116,7 +116,8 @@ def _requests(body: QueueRequest) -> list[dict[str, Any]]:
         "webhook_id": body.webhook_id,
     }
     if body.formats is None:
-        return [{**asked, "format": body.format, "idempotency_key": body.exportId}]
+        return [{**fields, "format": body.format, "idempotency_key": body.exportId}]
     return [
-        {**asked, "format": format, "idempotency_key": f"{body.exportId}:{format}"} for format in body.formats
+        {**fields, "format": format, "idempotency_key": f"{body.exportId}:{format}"}
+        for format in body.formats
     ]

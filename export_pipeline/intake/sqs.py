@@ -109,9 +109,9 @@ def _handle(
         try:
             if time.monotonic() - begun > _HANDLED_SECONDS:
                 raise LedgerUnavailableError("The ledger is too slow for the queue; the next tick goes on.")
-            for asked in parse_message(message["Body"], settings.queue_types):
-                _check(datasets, asked)
-                ledger.request(**asked)
+            for request in parse_message(message["Body"], settings.queue_types):
+                _check(datasets, request)
+                ledger.request(**request)
         except LedgerUnavailableError:
             for rest in batch[number:]:
                 client.change_message_visibility(
@@ -126,14 +126,14 @@ def _handle(
         counts["taken"] += 1
 
 
-def _check(datasets: Mapping[str, Exportable], asked: Mapping[str, Any]) -> None:
+def _check(datasets: Mapping[str, Exportable], request: Mapping[str, Any]) -> None:
     """Refuse what this deployment cannot export. The rest is checked when the request is claimed."""
-    dataset = datasets.get(asked["dataset"])
+    dataset = datasets.get(request["dataset"])
     if dataset is None:
-        raise MessageError(f"There is no dataset {asked['dataset']!r}; there are {', '.join(datasets)}.")
-    if asked["format"] not in (names := format_names(dataset)):
+        raise MessageError(f"There is no dataset {request['dataset']!r}; there are {', '.join(datasets)}.")
+    if request["format"] not in (names := format_names(dataset)):
         there = ", ".join(names)
-        raise MessageError(f"{asked['dataset']} has no format {asked['format']!r}; it has {there}.")
+        raise MessageError(f"{request['dataset']} has no format {request['format']!r}; it has {there}.")
 
 
 def _client(settings: Settings) -> Any:

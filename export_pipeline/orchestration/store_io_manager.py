@@ -75,7 +75,7 @@ class ExportStoreIOManager(dg.IOManager):
                 translate_errors(step_of(context).previous_attempt_count, context.log),
             ):
                 for file in obj:  # all, before the first of several is replaced
-                    self._ensure_wanted(context, file)
+                    self._ensure_may_publish(context, file)
                 stored = [self._publish(context, file) for file in obj]
                 expires_at = _expires_at(context, obj[0], self.ledger)
                 self._finish(run, obj[0], stored[0], expires_at, context.log)
@@ -154,7 +154,7 @@ class ExportStoreIOManager(dg.IOManager):
         )
         return job.id
 
-    def _ensure_wanted(self, context: dg.OutputContext, file: ExportFile) -> None:
+    def _ensure_may_publish(self, context: dg.OutputContext, file: ExportFile) -> None:
         """Raise if a file is not requested any more, or would replace one under legal hold.
 
         Staging the file aborts the uploads of all other attempts, so this is called before, too.
@@ -174,8 +174,8 @@ class ExportStoreIOManager(dg.IOManager):
         deployment = deployment_of(self.ledger.open)
         unheld = ExitStack()
 
-        def ensure_wanted() -> None:
-            self._ensure_wanted(context, file)
+        def ensure_may_publish() -> None:
+            self._ensure_may_publish(context, file)
             with suppress(NoLedgerError):
                 known = KnownFiles.sharing(self.ledger.open())
                 retry_until_available(
@@ -187,7 +187,7 @@ class ExportStoreIOManager(dg.IOManager):
                 file.store,
                 file.upload,
                 lambda stored: manifest_of(file, stored, _expires_at(context, file, self.ledger), deployment),
-                before_visible=ensure_wanted,
+                before_visible=ensure_may_publish,
                 progress=_upload_log(context, self.ledger, file.format, file.upload.finish().bytes),
             )
         finally:

@@ -92,9 +92,9 @@ def datasets_due(engine: sa.Engine, now: datetime, *, each_scope: bool = False) 
         each_scope: Only those of schedules for each scope, whose recipients must be read.
     """
     broken = sa.and_(~schedules.c.active, schedules.c.problem.is_not(None))
-    select = sa.select(schedules.c.dataset).where(sa.or_(_is_looked_at(now), broken)).distinct()
+    select = sa.select(schedules.c.dataset).where(sa.or_(_is_runnable(now), broken)).distinct()
     if each_scope:
-        select = select.where(schedules.c.each_scope, _is_looked_at(now))
+        select = select.where(schedules.c.each_scope, _is_runnable(now))
     with transaction(engine, write=False) as connection:
         return list(connection.scalars(select.order_by(schedules.c.dataset)))
 
@@ -165,12 +165,12 @@ def _overdue(
 ) -> list[str]:
     """Lock the most overdue schedules and return their ids; first come those without a known next run."""
     ready = sa.or_(~schedules.c.each_scope, schedules.c.dataset.in_(list(recipients)))
-    select = sa.select(schedules.c.id).where(_is_looked_at(now), ready)
+    select = sa.select(schedules.c.id).where(_is_runnable(now), ready)
     select = select.order_by(schedules.c.next_run.asc().nulls_first(), schedules.c.id).limit(limit)
     return list(connection.scalars(select.with_for_update(skip_locked=True)))
 
 
-def _is_looked_at(now: datetime) -> sa.ColumnElement[bool]:
+def _is_runnable(now: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(schedules.c.active, sa.or_(schedules.c.next_run.is_(None), schedules.c.next_run <= now))
 
 

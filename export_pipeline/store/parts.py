@@ -166,7 +166,7 @@ class PartedUpload(StagedFile):
 def name_part(file_name: str, number: int) -> str:
     """Return the name under which people save a part, e.g. "orders-0001.csv"; numbers begin with 1.
 
-    Each part has another one: a name that is too long is cut before the number.
+    Names of parts differ: one that is too long is cut before the number.
     """
     return safe_file_name(file_name, f"-{number:04}")
 

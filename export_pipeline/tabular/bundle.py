@@ -41,7 +41,7 @@ class BundleOptions(Strict):
     same_content: ClassVar = ("requested_by",)
 
 
-def _names_nobody(options: BaseModel | None) -> BaseModel | None:
+def _has_no_requester(options: BaseModel | None) -> BaseModel | None:
     if getattr(options, "requested_by", None) is not None:
         raise ValueError("requested_by: only the request itself says who asks; leave it out of the options")
     return options
@@ -60,7 +60,7 @@ class Bundle:
         """
         models = {name: shape.options(spec["members"][name]["spec"]) for name, shape in self.members.items()}
         fields: dict[str, Any] = {
-            name: (Annotated[model | None, AfterValidator(_names_nobody)], None)
+            name: (Annotated[model | None, AfterValidator(_has_no_requester)], None)
             for name, model in models.items()
         }
         for model in models.values():

@@ -97,10 +97,10 @@ class _TableLayout:
     def _arrange(self, base: Layout, presentation: Presentation) -> Layout:
         known = self._arranged.get(presentation)
         if known is None or known[0] is not base:
-            known = self._arranged[presentation] = (base, self._arrange_anew(base, presentation))
+            known = self._arranged[presentation] = (base, self._arrange_uncached(base, presentation))
         return known[1]
 
-    def _arrange_anew(self, base: Layout, presentation: Presentation) -> Layout:
+    def _arrange_uncached(self, base: Layout, presentation: Presentation) -> Layout:
         template = self.spec.excel_template if presentation.fills_template else None
         columns, left_out = self._select_for(presentation)
         if template is not None:

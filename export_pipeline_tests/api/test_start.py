@@ -248,7 +248,7 @@ def test_no_makers_of_small_exports_start_without_datasets() -> None:
         def datasets(self) -> None:
             raise DefsError("defs/x/defs.yaml: line 3")
 
-    server._fork_makers(SimpleNamespace(state=SimpleNamespace(service=Service())))  # type: ignore[arg-type]
+    server._fork_workers(SimpleNamespace(state=SimpleNamespace(service=Service())))  # type: ignore[arg-type]
 
 
 def test_the_datasets_are_loaded_before_the_first_call(

@@ -271,7 +271,7 @@ async def _post_to(target: httpx.URL, addresses: list[str], headers: Mapping[str
 
 @functools.lru_cache(maxsize=4)
 def _tls(authorities: str | None) -> ssl.SSLContext:
-    """Return the context that checks certificates; making one takes longer than all else of a delivery."""
+    """Return the context that checks certificates; making one takes longer than the rest of a delivery."""
     return ssl.create_default_context(cafile=authorities or certifi.where())
 
 

@@ -40,7 +40,7 @@ def embed_image(pdf: PdfFile, data: bytes, most: int) -> Image:
         raise ValueError("it has too many pixels") from None
     with opened:
         if opened.format == "PNG" or opened.info.get("progressive"):
-            _check_size(opened)  # such images are decoded whole, whatever size is asked for
+            _check_size(opened)  # such images are decoded whole, whatever size is requested
         upright = opened.getexif().get(0x0112, 1) == 1
         if opened.format != "PNG":  # MPO too: a JPEG of a camera, with a second picture behind the first
             as_it_is = opened.format == "JPEG" and opened.mode in ("RGB", "L")

@@ -22,7 +22,7 @@ from export_pipeline.formats.pdf.row_elements import (
 )
 
 MAX_CELLS = 50_000
-"""Cells of a document that is tagged unless asked otherwise: the tree costs some 9 bytes for each."""
+"""Cells of a document that is tagged by default: the tree costs some 9 bytes for each."""
 MARK = b"/TD<</MCID ?0000>>BDC "
 """Begins a cell whose number on its page is not known yet; see `Structure.number_cells`."""
 LINK_MARK = b"/Link<</MCID ?0000>>BDC "

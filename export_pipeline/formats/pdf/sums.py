@@ -49,13 +49,13 @@ class PrintedSum:
         if not first and self._waiting:
             self._waiting[-1] += digits
             return
-        self._made_for(unicode, size)
+        self._prepare_for(unicode, size)
         self._waiting.append(digits)
 
     def extend(self, cells: pa.Array, unicode: Mapping[int, str], size: int = 2) -> None:
         """Add whole cells (large_binary), as `add` does; the last may still be continued."""
         if len(cells):
-            self._made_for(unicode, size)
+            self._prepare_for(unicode, size)
             if len(cells) <= _FEW:
                 self._waiting += cells.to_pylist()
                 return
@@ -63,7 +63,7 @@ class PrintedSum:
             self._count_cells(pa.concat_arrays([before, cells.slice(0, len(cells) - 1)]))
             self._waiting = [cells[-1].as_py()]
 
-    def _made_for(self, unicode: Mapping[int, str], size: int) -> None:
+    def _prepare_for(self, unicode: Mapping[int, str], size: int) -> None:
         """Prepare for cells in a font with this Unicode map."""
         if unicode is not self._unicode:
             self._count()

@@ -90,7 +90,7 @@ def render(layout: Layout, out: BinaryIO, options: PdfOptions) -> Rendered:
 
 
 def _is_tagged(layout: Layout, options: PdfOptions) -> bool:
-    """Return whether the document is tagged: if asked for, or by default if it has few cells."""
+    """Return whether the document is tagged: if requested, or by default if it has few cells."""
     if options.tagged is not None:
         return options.tagged
     return sum(section.table.rows * len(section.table.columns) for section in layout.chapters) <= MAX_CELLS

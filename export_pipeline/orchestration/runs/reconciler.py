@@ -123,7 +123,7 @@ def reconcile_jobs(
             settled += _end(ledger, instance, job, run, leases.get(run.run_id), max_attempts)
         elif job.status is Status.PROCESSING:
             if _is_lost(leases, run.run_id if run else job.run_id):
-                settled += _lost(ledger, job, "Its worker was lost.", max_attempts)
+                settled += _retry_or_fail(ledger, job, "Its worker was lost.", max_attempts)
         elif run is not None and run.status is not dg.DagsterRunStatus.NOT_STARTED:
             if _is_lost(leases, run.run_id):
                 ledger.requeue(job.current)  # it never began, so no attempt is used up
@@ -205,16 +205,16 @@ def _end(
         if run.status is dg.DagsterRunStatus.CANCELED:
             ledger.canceled(attempt, "dagster")
         elif job.is_extra:  # what ended the run may be no fault of this one's
-            return _lost(ledger, job, "Its run ended without its file.", max_attempts)
+            return _retry_or_fail(ledger, job, "Its run ended without its file.", max_attempts)
         elif run.status is dg.DagsterRunStatus.SUCCESS:
             published = _published(ledger, instance, job, run)
             if published is None:
-                return _lost(ledger, job, "Its run ended without a file.", max_attempts)
+                return _retry_or_fail(ledger, job, "Its run ended without a file.", max_attempts)
             ledger.completed(attempt, *published)
         elif will_be_retried(instance, run):
             return 0
         elif lease is not None and lease.is_lost and job.status is Status.PROCESSING:
-            return _lost(ledger, job, "Its worker was lost.", max_attempts)
+            return _retry_or_fail(ledger, job, "Its worker was lost.", max_attempts)
         elif message := _message(instance, run):
             ledger.failed(attempt, "export_failed", message, "dagster")
         elif job.status is Status.PENDING:
@@ -222,12 +222,12 @@ def _end(
         elif lease is not None:
             return 0  # Dagster may be wrong; the lease decides within seconds
         else:
-            return _lost(ledger, job, "Its worker was lost.", max_attempts)
+            return _retry_or_fail(ledger, job, "Its worker was lost.", max_attempts)
         return 1
     return 0
 
 
-def _lost(ledger: Ledger, job: Job, reason: str, max_attempts: int) -> int:
+def _retry_or_fail(ledger: Ledger, job: Job, reason: str, max_attempts: int) -> int:
     """Begin another attempt of a job, or fail the job if no attempts are left."""
     with suppress(RefusedError):
         if job.attempt < max_attempts:
@@ -263,7 +263,7 @@ def _published(
         return None  # it has not joined an equal request, so no file of the run is its own
     for made in materializations(instance, run.run_id):
         value: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
-        if _is_asked_for(job, run, made.asset_key.path, value, served):
+        if _is_requested_file(job, run, made.asset_key.path, value, served):
             file = File(
                 value["key"],
                 value["file name"],
@@ -278,7 +278,7 @@ def _published(
     return None
 
 
-def _is_asked_for(
+def _is_requested_file(
     job: Job, run: dg.DagsterRun, asset: Sequence[str], value: Mapping[str, Any], served: Collection[str]
 ) -> bool:
     """Return whether a file of a run is that of a job. A run also makes files of other requests.

@@ -49,7 +49,7 @@ def main() -> None:
     # Libraries with threads of their own (OpenBLAS, jemalloc) handle forks themselves.
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
     with asker.makefile("rw", encoding="utf-8") as lines:
-        _load_and_tell(lines)
+        _load_and_report(lines)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for the runs
         _answer(lines, "ready")
         for line in lines:
@@ -62,7 +62,7 @@ def main() -> None:
                 _answer(lines, str(pid))
 
 
-def _load_and_tell(lines: TextIO) -> None:
+def _load_and_report(lines: TextIO) -> None:
     """Load everything, and report progress to the client meanwhile, however slow the machine is."""
     signal.signal(signal.SIGPROF, lambda *_: _answer(lines, "loading"))
     signal.setitimer(signal.ITIMER_PROF, _TELL_SECONDS, _TELL_SECONDS)

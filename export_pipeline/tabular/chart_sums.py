@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from export_pipeline.core.arrow import pa, pc
 from export_pipeline.core.columns import Kind
 from export_pipeline.core.layout import Number
 from export_pipeline.core.local_time import to_local

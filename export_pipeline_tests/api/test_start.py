@@ -77,7 +77,7 @@ def children_of(pid: int) -> set[int]:
     return ids
 
 
-def makers_of(pid: int) -> set[int]:
+def workers_of(pid: int) -> set[int]:
     """The processes of a service that make small exports: children of the one that it has forked."""
     return {grandchild for child in children_of(pid) for grandchild in children_of(child)}
 
@@ -104,7 +104,7 @@ def test_the_service_starts_in_little_memory_and_ends_in_order(tmp_path: Path, s
             assert client.get("/healthz").text == "ok\n"
             assert client.get("/readyz").text == "ready\n"
         until = time.monotonic() + 60  # the processes of small exports are started before anybody asks
-        while len(workers := makers_of(process.pid)) < PROCESSES and time.monotonic() < until:
+        while len(workers := workers_of(process.pid)) < PROCESSES and time.monotonic() < until:
             time.sleep(0.05)
         assert len(workers) == PROCESSES
         family = {process.pid, *children_of(process.pid)}

@@ -155,11 +155,12 @@ class _Witness:
     ) -> dict[str, tuple[float, float]]:
         """Return the sum of each column, and the sum of its absolute values."""
         cells = self._workbook.get_sheet_by_name(sheet)
-        before = 1 + (cells.start[0] if cells.start else 0)
-        rows = [*islice(cells.iter_rows(), max(first - before, 0), max(last + 1 - before, 0))]
+        # Rows are counted from the sheet's first one, columns from the first that has a cell.
+        rows, left = [*islice(cells.iter_rows(), first - 1, last)], cells.start[1] if cells.start else 0
         added = {}
         for summed in sums:
-            column = [row[summed.column] if summed.column < len(row) else None for row in rows]
+            place = summed.column - left
+            column = [row[place] if 0 <= place < len(row) else None for row in rows]
             # Most cells are doubles: to ask that of a type first takes half the time of all.
             values = [cell if type(cell) is float else _number(cell, summed.null) for cell in column]
             added[summed.name] = add_parts(values), add_parts([*map(abs, values)])

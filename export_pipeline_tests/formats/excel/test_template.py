@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import openpyxl
 import pytest
+from openpyxl.worksheet.table import Table as OpenpyxlTable
 
 from export_pipeline.core.layout import WorkbookTemplate
 from export_pipeline.formats.base import RenderError
@@ -24,6 +25,8 @@ from export_pipeline_tests.formats.excel.books import (
 )
 from export_pipeline_tests.formats.excel.templates import (
     CACHE,
+    HEADERS,
+    SAMPLE,
     SECRET,
     edit,
     fill,
@@ -53,6 +56,25 @@ def test_the_rows_are_in_the_table_and_read_back(template: Path, tmp_path: Path)
     ]
     assert (sheet["C2004"].number_format, sheet["D2004"].number_format) == ("#,##0.00", "dd/mm/yyyy")
     assert (sheet["A2005"].value, sheet["E5"].value) == (None, None)
+
+
+@pytest.mark.parametrize(("row", "column"), [(1, 1), (4, 1), (1, 3), (4, 3)])
+def test_a_table_may_stand_anywhere_on_its_sheet(tmp_path: Path, row: int, column: int) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for down, cells in enumerate([HEADERS, *SAMPLE]):
+        for right, cell in enumerate(cells):
+            sheet.cell(row + down, column + right, cell)
+    sheet.cell(row + 1, column + 3).number_format = "dd/mm/yyyy"
+    corners = sheet.cell(row, column).coordinate, sheet.cell(row + 3, column + 4).coordinate
+    sheet.add_table(OpenpyxlTable(displayName="Orders", ref=":".join(corners)))
+    path, filled = tmp_path / "own.xlsx", tmp_path / "filled.xlsx"
+    book.save(path)
+    fill(path, orders(50), filled)
+    facts = read_back(filled)
+    assert (facts.rows, facts.problems) == (50, ())
+    assert facts.totals["amount"] == sum(range(50)) / 4
+    assert openpyxl.load_workbook(filled).active.cell(row + 50, column + 2).value == 49 / 4
 
 
 def test_all_that_refers_to_the_rows_follows_them(template: Path, tmp_path: Path) -> None:

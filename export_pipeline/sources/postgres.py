@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -44,7 +46,7 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         def connector(uri: str) -> Callable[..., PostgresSnapshot]:
             """Return a function that opens connections to this URI; the block's end closes them."""
             try:
-                database = _databases.get(uri)
+                database = connections.enter_context(_databases.lend(uri))
             except adbc.Error as error:
                 raise describe_error(error, url) from None
 
@@ -74,6 +76,20 @@ def open_database(url: sa.URL, statement_timeout: float) -> Iterator[Snapshot]:
         yield snapshot
 
 
+@dataclass(slots=True)
+class _Database:
+    """The driver's database, which must be closed by hand: otherwise its types are never released."""
+
+    read_at: float
+    handle: Any
+    users: int = 1
+    is_replaced: bool = False
+
+    def close_if_unused(self) -> None:
+        if self.is_replaced and not self.users:
+            self.handle.close()
+
+
 class _Databases:
     """Keeps what the driver has read of a database's types, which takes longer than a small export.
 
@@ -81,22 +97,41 @@ class _Databases:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Any]] = {}
+        self._lock = threading.Lock()
+        self._known: dict[str, _Database] = {}
         self._types: dict[str, str] = {}
 
-    def get(self, uri: str) -> Any:
-        """Return the driver's database at a URI, with its types of at most `_TYPES_SECONDS` ago."""
+    @contextmanager
+    def lend(self, uri: str) -> Iterator[Any]:
+        """Yield the driver's database at a URI, with its types of at most `_TYPES_SECONDS` ago."""
         import adbc_driver_manager as adbc
         import adbc_driver_postgresql
 
-        at, database = self._known.get(uri, (float("-inf"), None))
-        if database is None or time.monotonic() - at > _TYPES_SECONDS:
-            at = time.monotonic()
-            database = adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri)
-            if len(self._known) >= _MAX_DATABASES:
-                self._known.clear()
-            self._known[uri] = (at, database)
-        return database
+        now = time.monotonic()
+        with self._lock:
+            lent = self._known.get(uri)
+            if lent is not None and now - lent.read_at <= _TYPES_SECONDS:
+                lent.users += 1
+            else:
+                lent = None
+        if lent is None:  # it is opened without the lock, as a server that is away takes ten seconds
+            handle = adbc.AdbcDatabase(driver=adbc_driver_postgresql._driver_path(), uri=uri)
+            lent = _Database(now, handle)
+            with self._lock:
+                for other in list(self._known) if len(self._known) >= _MAX_DATABASES else [uri]:
+                    self._replace(other)
+                self._known[uri] = lent
+        try:
+            yield lent.handle
+        finally:
+            with self._lock:
+                lent.users -= 1
+                lent.close_if_unused()
+
+    def _replace(self, uri: str) -> None:
+        if (known := self._known.pop(uri, None)) is not None:
+            known.is_replaced = True
+            known.close_if_unused()
 
     def is_outdated(self, uri: str, types: str | None) -> bool:
         """Return whether types were added or removed since they were read; they are then read again.
@@ -106,7 +141,8 @@ class _Databases:
         """
         if types is None or self._types.setdefault(uri, types) == types:
             return False
-        self._known.pop(uri, None)
+        with self._lock:
+            self._replace(uri)
         self._types[uri] = types
         return True
 

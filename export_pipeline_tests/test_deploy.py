@@ -52,6 +52,14 @@ def test_programs_are_those_that_are_installed() -> None:
         assert (BIN / Path(path).name).exists(), command
 
 
+def test_processes_that_stay_share_their_memory_among_threads() -> None:
+    """With glibc's 16 arenas of two cores the daemon kept 28 MB more after half an hour, its code server 31."""
+    texts = [unit.read_text() for unit in UNITS if "Restart=always" in unit.read_text()]
+    texts.append((DEPLOY / "Dockerfile").read_text())
+    assert len(texts) == 5
+    assert all(re.search(r"^(ENV |Environment=)MALLOC_ARENA_MAX=2$", text, re.M) for text in texts)
+
+
 def test_settings_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (DEPLOY / "export-pipeline.env").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))

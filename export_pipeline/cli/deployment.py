@@ -94,6 +94,7 @@ def dev(
     sys.stdout.flush()
     quiet = ["--log-level", "warning"]  # else each tick of each sensor is a line
     calm = ["-W", "ignore::FutureWarning"]  # Dagster's advice to write `dg dev`
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # as in deploy/: memory of ended work goes back
     listening = ["-h", host, "-p", str(port)]
     with _http_service(settings, api_port), _links_to(f"http://127.0.0.1:{api_port}"):
         run_quietly_ended(

@@ -93,6 +93,27 @@ def test_a_server_without_the_database(postgres: PostgresServer, postgres_url: s
         pass
 
 
+def test_types_that_are_read_anew_release_those_before(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export_pipeline.sources.postgres._TYPES_SECONDS", 0.0)
+
+    def read(times: int) -> None:
+        for _ in range(times):
+            with open_snapshot(postgres_url) as outer, open_snapshot(postgres_url) as inner:
+                assert not inner.has_table("nothing")
+                assert not outer.has_table("nothing")  # its types were replaced while it was open
+
+    def megabytes() -> float:
+        rollup = Path("/proc/self/smaps_rollup").read_text()
+        return int(rollup.partition("Anonymous:")[2].split()[0]) / 1e3
+
+    read(5)
+    before = megabytes()
+    read(20)
+    assert megabytes() - before < 10  # 33 where nothing is released
+
+
 @pytest.mark.slow
 def test_a_type_that_was_added_since_the_last_snapshot_is_known(postgres_url: str) -> None:
     with open_snapshot(postgres_url) as snapshot:

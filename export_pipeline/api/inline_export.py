@@ -28,7 +28,14 @@ from export_pipeline.api.inline_messages import (
 )
 from export_pipeline.configured_store import open_configured_store
 from export_pipeline.datasets.dataset import Dataset
-from export_pipeline.datasets.export_file import ExportFile, manifest_of, published_file, summarize_file
+from export_pipeline.datasets.export_file import (
+    ExportFile,
+    Rendering,
+    manifest_of,
+    published_file,
+    summarize_file,
+)
+from export_pipeline.datasets.file_checks import check_file
 from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.datasets.small_export import (
     STATEMENT_SECONDS,
@@ -106,11 +113,11 @@ class InlineExporter:
             export_id=request.job_id,
             run_id=attempt.run_id or "",
             local=self._folder / f"{os.getpid()}-{request.job_id}{format.extension}",
-        ) as (file, _):
+        ) as (file, rendering):
             upload = cast(Upload, file.upload)
             opened = upload.path.open("rb")
             try:
-                self._publish(file, attempt, request.row, begun)
+                self._publish(file, rendering, attempt, request.row, begun)
             except BaseException:
                 opened.close()
                 raise
@@ -131,13 +138,24 @@ class InlineExporter:
         )
         return made, opened
 
-    def _publish(self, file: ExportFile, attempt: Attempt, row: Mapping[str, Any], begun: float) -> None:
+    def _publish(
+        self,
+        file: ExportFile,
+        rendering: Rendering,
+        attempt: Attempt,
+        row: Mapping[str, Any],
+        begun: float,
+    ) -> None:
         """Publish a proven file between the two transactions of its row."""
         attributes = self._datasets[file.dataset].attributes
         days = attributes.retention_days or self._settings.retention_days
         expires_at = datetime.now(UTC) + timedelta(days=days)
         summary = summarize_file(
-            file, file.upload.finish(), expires_at, has_preview=attributes.preview
+            file,
+            file.upload.finish(),
+            expires_at,
+            has_preview=attributes.preview,
+            checks=check_file(rendering.proof, rendering.rendered, rendering.facts),
         ).model_dump(mode="json")
         stored, _ = publish(
             file.store,

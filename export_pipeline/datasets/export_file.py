@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +22,7 @@ from export_pipeline.core.schema import Schema
 from export_pipeline.core.tables import Table
 from export_pipeline.core.windows import Window
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.file_checks import CheckResult
 from export_pipeline.formats.base import FileFacts, Format, Rendered
 from export_pipeline.formats.registry import FORMATS
 from export_pipeline.jobs import File
@@ -51,6 +53,7 @@ class ExportFile:
         left_out: Headers of the columns that the file leaves out because people rarely read them, or
             because no row has a value.
         preview: The first rows, as strings by header.
+        checks: Results of its checks, if Dagster is told of them without a run.
         total_rows: Number of rows of the export in the source.
         private_totals: Names of the totals that Dagster, whose users see every export, does not show.
         changed: Cells that differ from the source, by (reason, column).
@@ -148,6 +151,7 @@ class FileSummary(BaseModel):
     scope: str | None
     scope_name: str | None
     preview: list[dict[str, str]]
+    checks: list[CheckResult] = []
 
 
 def describe_file(
@@ -262,13 +266,19 @@ def _code_version() -> str:
 
 
 def summarize_file(
-    file: ExportFile, stored: StoredFile, expires_at: datetime, *, has_preview: bool = True
+    file: ExportFile,
+    stored: StoredFile,
+    expires_at: datetime,
+    *,
+    has_preview: bool = True,
+    checks: Sequence[CheckResult] = (),
 ) -> FileSummary:
     """Return the summary of a file.
 
     Args:
         stored: The file in the store.
         has_preview: False if the first rows must not be shown.
+        checks: Results of its checks.
     """
     by_name = {column.name: column for column in file.described}
     described = {column.header: by_name[column.name] for column in file.columns if column.name in by_name}
@@ -303,6 +313,7 @@ def summarize_file(
         scope=file.scope,
         scope_name=file.scope_name,
         preview=list(file.preview) if has_preview else [],
+        checks=list(checks),
     )
 
 

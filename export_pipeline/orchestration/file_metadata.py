@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 
 from export_pipeline.datasets.export_file import FileSummary
+from export_pipeline.datasets.file_checks import number_to_plot
 from export_pipeline.jobs import LedgerError
 from export_pipeline.jobs.database import opened_engine
 from export_pipeline.jobs.file_notes import file_notes, size_text
 from export_pipeline.jobs.link_tokens import create_link, link_address
-from export_pipeline.orchestration.checks import number_to_plot
 from export_pipeline.orchestration.lineage import column_lineage
 
 CONTENT_TAG = "export_pipeline/content"

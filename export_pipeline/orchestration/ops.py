@@ -18,10 +18,11 @@ import dagster as dg
 from export_pipeline.core.export_data import ExportData
 from export_pipeline.datasets.branding import lay_out
 from export_pipeline.datasets.export_file import ExportFile, Rendering, describe_file, file_name
+from export_pipeline.datasets.file_checks import check_file
 from export_pipeline.datasets.parts import limits_of, render_parts
 from export_pipeline.formats.base import Format
 from export_pipeline.formats.registry import FORMATS
-from export_pipeline.orchestration.checks import evaluate
+from export_pipeline.orchestration.checks import asset_check_results
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
 from export_pipeline.orchestration.file_metadata import content_tags
 from export_pipeline.orchestration.partitions import (
@@ -182,7 +183,7 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                         context.log.info(f"{summary}; reading it back.")
                         report(f"Checking {format.name}", 2 * number + 1, 2 * len(exports))
                         facts = format.read_back(upload.path, options)
-                    results.append(list(evaluate(asset_key, proof, rendered, facts)))
+                    results.append(list(asset_check_results(asset_key, check_file(proof, rendered, facts))))
                     files.append(
                         describe_file(
                             Rendering(store, upload, data, layout, options, proof, rendered, facts),

@@ -1,11 +1,18 @@
-"""Evaluations of asset checks."""
+"""Evaluations of asset checks, by runs and without one."""
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+
+from export_pipeline.orchestration.dagster_compat.storage import sql_storage
 
 
 def check_evaluation(
@@ -26,18 +33,88 @@ def check_evaluation(
         key: Key of the file, by which it is told from others of the run.
         is_published: False if the file was rejected, so that the check belongs to no materialization.
     """
-    assert result.asset_key is not None
-    assert result.check_name is not None
-    target = None
+    record = None
     if is_published:
-        of_partition = dg.AssetRecordsFilter(result.asset_key, asset_partitions=partition and [partition])
+        of_partition = _materializations_of(result, partition)
         page = context.instance.fetch_materializations(of_partition, limit=1)
         while page.records[0].run_id != context.run_id:  # a run of another scope has made one meanwhile
             page = context.instance.fetch_materializations(of_partition, limit=1, cursor=page.cursor)
         record = page.records[0]
-        target = AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
+    return _evaluation(result, partition, key, record)
+
+
+def report_check(
+    instance: dg.DagsterInstance, result: dg.AssetCheckResult, partition: str | None, key: str
+) -> None:
+    """Report the evaluation of a check of a file that was materialized, without a run.
+
+    Dagster's table holds one such evaluation of a partition, and refuses another one: that of the newest
+    file stays.
+
+    Args:
+        key: Key of the file, which its materialization names.
+    """
+    of_partition = _materializations_of(result, partition)
+    records = instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
+    of_file = (one for one in records if one.asset_materialization and _names(one.asset_materialization, key))
+    record = next(of_file, None)
+    if record is None:
+        return
+    results, events = AssetCheckExecutionsTable, SqlEventLogStorageTable
+    earlier = sa.and_(
+        results.c.asset_key == _asset_key(result).to_string(),
+        results.c.check_name == result.check_name,
+        results.c.run_id == RUNLESS_RUN_ID,
+        results.c.partition.is_not_distinct_from(partition),
+    )
+    columns = (results.c.materialization_event_storage_id, results.c.evaluation_event_storage_id)
+    with sql_storage(instance).index_connection() as connection:
+        reported = connection.execute(sa.select(*columns).where(earlier)).all()
+        if any((file or 0) >= record.storage_id for file, _ in reported):
+            return
+        connection.execute(sa.delete(events).where(events.c.id.in_([event for _, event in reported])))
+        connection.execute(sa.delete(results).where(earlier))
+    instance.report_runless_asset_event(_evaluation(result, partition, key, record))
+
+
+def has_check_result(instance: dg.DagsterInstance, asset_key: dg.AssetKey, key: str) -> bool:
+    """Return whether Dagster has the result of a check of a file.
+
+    Args:
+        key: Key of the file, which results name.
+    """
+    results = AssetCheckExecutionsTable.c
+    named = results.evaluation_event.contains(json.dumps(key), autoescape=True)
+    known = sa.select(results.id).where(results.asset_key == asset_key.to_string(), named)
+    with sql_storage(instance).index_connection() as connection:
+        return connection.execute(known.limit(1)).first() is not None
+
+
+_LOOKED_AT = 500
+
+
+def _names(materialization: dg.AssetMaterialization, key: str) -> bool:
+    return "key" in materialization.metadata and materialization.metadata["key"].value == key
+
+
+def _asset_key(result: dg.AssetCheckResult) -> dg.AssetKey:
+    assert result.asset_key is not None
+    return result.asset_key
+
+
+def _materializations_of(result: dg.AssetCheckResult, partition: str | None) -> dg.AssetRecordsFilter:
+    return dg.AssetRecordsFilter(_asset_key(result), asset_partitions=partition and [partition])
+
+
+def _evaluation(
+    result: dg.AssetCheckResult, partition: str | None, key: str, record: dg.EventLogRecord | None
+) -> dg.AssetCheckEvaluation:
+    """Return the evaluation of a blocking check for the materialization of this record, if there is one."""
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    target = record and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
     return dg.AssetCheckEvaluation(
         asset_key=result.asset_key,
         check_name=result.check_name,

@@ -44,7 +44,7 @@ def remove_check_results(instance: dg.DagsterInstance, run_ids: Sequence[str]) -
 def remove_runless_materializations(
     instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], before: datetime
 ) -> int:
-    """Remove old materializations that no run has made. Dagster removes only those of runs.
+    """Remove old materializations that no run has made, with their checks. Dagster removes those of runs.
 
     The newest materialization of each asset and partition stays, as it does for runs.
 
@@ -63,19 +63,27 @@ def remove_runless_materializations(
         newer.c.partition.is_not_distinct_from(events.c.partition),
         newer.c.timestamp > events.c.timestamp,
     )
-    old = sa.and_(
-        events.c.run_id == RUNLESS_RUN_ID,
-        events.c.dagster_event_type == materialized,
-        events.c.asset_key.in_([asset.to_string() for asset in assets]),
-        events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None),
+    is_old = sa.and_(
+        events.c.run_id == RUNLESS_RUN_ID, events.c.timestamp < before.astimezone(UTC).replace(tzinfo=None)
     )
+    of_assets = events.c.asset_key.in_([asset.to_string() for asset in assets])
+    old = sa.and_(is_old, events.c.dagster_event_type == materialized, of_assets)
+    checked = dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+    old_checks = sa.and_(is_old, events.c.dagster_event_type == checked)
+    results = AssetCheckExecutionsTable
     with storage.index_connection() as connection:
         ids = connection.scalars(sa.select(events.c.id).where(old, ~is_newest).limit(_MAX_REMOVED)).all()
+        of_files = sa.and_(
+            results.c.run_id == RUNLESS_RUN_ID, results.c.materialization_event_storage_id.in_(ids)
+        )
+        reported = sa.select(results.c.evaluation_event_storage_id).where(of_files)
+        connection.execute(sa.delete(events).where(events.c.id.in_(connection.scalars(reported).all())))
+        connection.execute(sa.delete(results).where(of_files))
         connection.execute(sa.delete(tags).where(tags.c.event_id.in_(ids)))
         connection.execute(sa.delete(events).where(events.c.id.in_(ids)))
     if isinstance(storage, SqliteEventLogStorage):
         with storage.run_connection(RUNLESS_RUN_ID) as connection:  # a second copy, which nobody reads
-            connection.execute(sa.delete(events).where(old))
+            connection.execute(sa.delete(events).where(sa.or_(old, old_checks)))
     return len(ids)
 
 
@@ -161,20 +169,20 @@ def _strip_rows(
 
 
 def erase_runless_content(instance: dg.DagsterInstance, file_key: str, kept: Collection[str]) -> None:
-    """Remove metadata of the materialization of a file that was reported without a run.
+    """Remove metadata of the materialization and the checks of a file that was reported without a run.
 
     Args:
         file_key: Key of the file.
         kept: Names of the metadata to keep.
     """
     storage = sql_storage(instance)
-    events, assets = SqlEventLogStorageTable, AssetKeyTable
-    of_file = sa.and_(
-        events.c.run_id == RUNLESS_RUN_ID, events.c.asset_key.is_not(None), _names(events.c.event, file_key)
-    )
+    events, assets, checks = SqlEventLogStorageTable, AssetKeyTable, AssetCheckExecutionsTable
+    of_file = sa.and_(events.c.run_id == RUNLESS_RUN_ID, _names(events.c.event, file_key))
+    of_checks = sa.and_(checks.c.run_id == RUNLESS_RUN_ID, _names(checks.c.evaluation_event, file_key))
     copies = [
         (events, events.c.event, of_file),
         (assets, assets.c.last_materialization, _names(assets.c.last_materialization, file_key)),
+        (checks, checks.c.evaluation_event, of_checks),
     ]
     _strip_rows(storage.run_connection(RUNLESS_RUN_ID), copies[:1], "", file_key, kept)
     _strip_rows(storage.index_connection(), copies, "", file_key, kept)

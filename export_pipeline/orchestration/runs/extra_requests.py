@@ -31,6 +31,7 @@ from export_pipeline.datasets.export_file import (
     published_file,
     summarize_file,
 )
+from export_pipeline.datasets.file_checks import CheckResult, check_file
 from export_pipeline.datasets.requests import check_target, config_of, within_time_limit
 from export_pipeline.datasets.scopes import Scopes
 from export_pipeline.datasets.small_export import MAX_ROWS, STATEMENT_SECONDS, read_small, render_small
@@ -47,7 +48,7 @@ from export_pipeline.jobs import (
 from export_pipeline.jobs.claims import ScopeLimits
 from export_pipeline.jobs.materializations import Materializations
 from export_pipeline.jobs.states import Status
-from export_pipeline.orchestration.checks import evaluate
+from export_pipeline.orchestration.checks import asset_check_results
 from export_pipeline.orchestration.dagster_compat.checks import check_evaluation
 from export_pipeline.orchestration.dagster_compat.launchers import run_limits
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
@@ -152,6 +153,10 @@ class _Made:
     expires_at: datetime
 
 
+def _checks(rendering: Rendering) -> list[CheckResult]:
+    return check_file(rendering.proof, rendering.rendered, rendering.facts)
+
+
 class _ExtraExports:
     """Makes the exports that a run takes on, one after another."""
 
@@ -239,7 +244,7 @@ class _ExtraExports:
         )
         with suppress(LedgerError):  # otherwise a sensor asks Dagster
             Materializations.sharing(self._ledger()).forget(job.id)
-        for result in evaluate(asset_key, rendering.proof, rendering.rendered, rendering.facts):
+        for result in asset_check_results(asset_key, _checks(rendering)):
             yield check_evaluation(self._context, result, partition, made.stored.key, is_published=True)
 
     def _make(self, job: Job) -> _Made | None:
@@ -279,7 +284,11 @@ class _ExtraExports:
             ensure_lease(self._ledger, self._context.run_id)
             stored = file.upload.finish()
             summary = summarize_file(
-                file, stored, expires_at, has_preview=self._dataset.attributes.preview
+                file,
+                stored,
+                expires_at,
+                has_preview=self._dataset.attributes.preview,
+                checks=_checks(rendering),
             ).model_dump(mode="json")
             self._ledger().started_extra(attempt, job.claimed_at or job.created_at, summary)
 

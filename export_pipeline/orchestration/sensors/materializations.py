@@ -19,6 +19,8 @@ from export_pipeline.delivery.queue import LEASE
 from export_pipeline.formats.registry import format_of
 from export_pipeline.jobs import Job, Ledger, LedgerError
 from export_pipeline.jobs.materializations import Materializations, Unreported
+from export_pipeline.orchestration.checks import asset_check_results
+from export_pipeline.orchestration.dagster_compat.checks import has_check_result, report_check
 from export_pipeline.orchestration.file_metadata import content_tags, download_link, file_metadata
 from export_pipeline.orchestration.partitions import add_scope
 from export_pipeline.orchestration.sensors.maintenance import maintenance_sensor
@@ -60,6 +62,8 @@ def report_materializations(
             if not file.is_doubtful or not _is_known(instance, job):
                 _report(instance, file, ledger_url, api_url)
                 done += 1
+            if not file.is_doubtful or not has_check_result(instance, _asset_key(job), str(job.file_key)):
+                _report_checks(instance, file)
         except LedgerError:
             raise
         except Exception as error:  # whatever is wrong with one file, the others are reported
@@ -79,6 +83,13 @@ def _report(instance: dg.DagsterInstance, file: Unreported, ledger_url: str, api
             tags=content_tags(summary.choices),
         )
     )
+
+
+def _report_checks(instance: dg.DagsterInstance, file: Unreported) -> None:
+    summary = FileSummary.model_validate(file.summary)
+    partition = _partition(instance, file.job, summary.scope_name)
+    for result in asset_check_results(_asset_key(file.job), summary.checks):
+        report_check(instance, result, partition, summary.key)
 
 
 def _asset_key(job: Job) -> dg.AssetKey:

@@ -25,6 +25,7 @@ from export_pipeline.settings import load_settings
 from export_pipeline_tests.orchestration.deployment import Deployment, files
 
 KEY = dg.AssetKey(["takeoff", "on_demand", "csv"])
+ROW_COUNTS = ["rows in file", "rows rendered", "rows in source", "rows this format cannot express"]
 
 
 def make(deployment: Deployment, ledger: Ledger, **row: Any) -> Job:
@@ -47,6 +48,41 @@ def known(instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
     """The materializations, newest first."""
     records = instance.fetch_materializations(KEY, limit=100).records
     return [one.asset_materialization for one in records if one.asset_materialization]
+
+
+def checks(instance: dg.DagsterInstance, name: str) -> list[dg.AssetCheckEvaluation]:
+    """The evaluations of a check of the files, newest first."""
+    key = dg.AssetCheckKey(KEY, name)
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
+    return [
+        record.event.asset_check_evaluation
+        for record in history
+        if record.event and record.event.asset_check_evaluation
+    ]
+
+
+def test_its_checks_are_reported_as_those_of_a_run(
+    deployment: Deployment, ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    """Without a run Dagster keeps those of the newest file of a scope."""
+    evaluated = deployment.run().get_asset_check_evaluations()
+    of_run = {one.check_name: one for one in evaluated if one.asset_key == KEY}
+    assert of_run.keys() == {"rows", "totals"}
+    jobs = [make(deployment, ledger) for _ in range(2)]
+    assert report(deployment, ledger, instance) == 2
+    (record,) = instance.fetch_materializations(KEY, limit=1).records
+    assert record.asset_materialization is not None
+    newest = record.asset_materialization.metadata["key"]
+    assert newest.value in {job.file_key for job in jobs}
+    for name, one in of_run.items():
+        (reported,) = checks(instance, name)
+        target = reported.target_materialization_data
+        assert target is not None
+        assert (target.storage_id, target.run_id) == (record.storage_id, record.run_id)
+        assert (reported.passed, reported.blocking, reported.severity) == (True, True, one.severity)
+        assert (reported.partition, reported.description) == (record.partition_key, one.description)
+        assert {**reported.metadata, "key": newest} == dict(reported.metadata)
+        assert {**reported.metadata, "key": None} == {**one.metadata, "key": None}
 
 
 def test_one_that_cannot_be_reported_holds_up_no_other(
@@ -117,6 +153,7 @@ def test_a_report_that_was_cut_off_is_not_made_twice_nor_lost(
     assert report(deployment, ledger, instance) == 2
     assert {str(one.metadata["key"].value) for one in known(instance)} == {job.file_key for job in jobs}
     assert len(known(instance)) == 3
+    assert len(checks(instance, "rows")) == len(checks(instance, "totals")) == 1
 
 
 def test_dagster_forgets_the_content_with_the_file(
@@ -134,9 +171,15 @@ def test_dagster_forgets_the_content_with_the_file(
     assert newest.metadata["key"].value == kept.file_key
     assert {"key", "sha256", "bytes", "dagster/row_count"} <= oldest.metadata.keys()
     assert not {"preview", "totals", "title", "warnings"} & oldest.metadata.keys()
+    assert [one.metadata["key"].value for one in checks(instance, "rows")] == [kept.file_key]
+    assert checks(instance, "rows")[0].description
     ledger.delete(kept.id, deployment.store.delete)
     assert erase_removed_files(ledger, deployment.store, instance) == 1
     assert not any(sentinel in str(one.metadata) for one in known(instance))
+    for name in ("rows", "totals"):
+        (check,) = checks(instance, name)
+        assert check.description is None
+        assert {"key"} <= check.metadata.keys() <= {"key", *ROW_COUNTS}
     databases = [path for path in Path(instance.root_directory).rglob("*") if ".db" in path.name]
     assert not any(sentinel.encode() in path.read_bytes() for path in databases)
     assert instance.get_latest_materialization_event(KEY) is not None
@@ -153,5 +196,6 @@ def test_old_reports_go_and_the_newest_of_a_partition_stays(
     later = datetime.now(UTC) + timedelta(minutes=1)
     assert remove_runless_materializations(instance, [dg.AssetKey("another")], later) == 0
     assert remove_runless_materializations(instance, [KEY], later) == 2
+    assert len(checks(instance, "rows")) == len(checks(instance, "totals")) == 2
     assert {scope_of_key(str(one.partition)) for one in known(instance)} == set(deployment.source.scopes)
     assert instance.get_latest_materialization_event(KEY) is not None

@@ -37,6 +37,8 @@ LINK_SECONDS = 300
 """Lifetime of a link to S3 that is signed for one download."""
 _PARTS_SECONDS = 600.0
 _MAX_DOWNLOADS = 10_000
+_LOOKS, _LOOK_SECONDS = 10, 0.02
+"""A new export replaces a file, then its manifest, within less than this time."""
 FILE_CONTENT: dict[str, dict[str, Any]] = {
     format.media_type.partition(";")[0]: {} for format in FORMATS.values()
 }
@@ -175,8 +177,7 @@ async def send_file(
         manifest = manifest or await service.run(_manifest, store, key)
         sha256 = manifest.sha256 if manifest is not None else job.sha256 or ""
     headers = {
-        "ETag": f'"{sha256}"',
-        "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:",
+        **_digests(sha256),
         "Content-Disposition": content_disposition(name),
         "Cache-Control": "private, no-store",
     }
@@ -185,8 +186,11 @@ async def send_file(
     if is_head:  # a range means nothing here (RFC 9110, 14.2)
         more = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
         return Response(headers=headers | more, media_type=format.media_type)
+    assert isinstance(store, FolderStore)  # of another one, a HEAD was answered above
     with ExitStack() as opened:
-        file = await service.run(opened.enter_context, store.open(key))
+        file, current = await service.run(_open_current, store, key, opened)
+        if part is None and current is not None:
+            headers |= _digests(current.sha256)
         answer = _OpenFileResponse(file, headers=headers, media_type=format.media_type)
         ranges = _ranges(request.headers.get("range", ""), answer.size)
         if request.headers.get("if-range", answer.headers["etag"]) not in (
@@ -202,6 +206,30 @@ async def send_file(
     if not ranges:  # is ignored (RFC 9110, 14.2)
         request.scope["headers"] = [one for one in request.scope["headers"] if one[0] != b"range"]
     return answer
+
+
+def _digests(sha256: str) -> dict[str, str]:
+    """Return the headers that name a file's content."""
+    digest = base64.b64encode(bytes.fromhex(sha256)).decode()
+    return {"ETag": f'"{sha256}"', "Repr-Digest": f"sha-256=:{digest}:"}
+
+
+def _open_current(store: FolderStore, key: str, opened: ExitStack) -> tuple[BinaryIO, Manifest | None]:
+    """Open a file together with its manifest, also while a new export of its window replaces both.
+
+    Args:
+        opened: Closes the file.
+    """
+    for last in (False,) * _LOOKS + (True,):
+        with ExitStack() as one:
+            file = one.enter_context(store.open(key))
+            manifest, facts = _manifest(store, key), os.fstat(file.fileno())
+            is_current = os.path.samestat(facts, store.path(key).stat())
+            if last or manifest is None or (is_current and manifest.bytes == facts.st_size):
+                opened.enter_context(one.pop_all())
+                return file, manifest
+        time.sleep(_LOOK_SECONDS)
+    raise AssertionError
 
 
 class _OpenFileResponse(FileResponse):

@@ -195,14 +195,14 @@ def zip_parts(store: Store, key: str, manifest: Manifest, file_name: str) -> Ite
     out: Any = _Pipe()  # ZipFile needs no more of a file that it cannot seek in
     time = manifest.snapshot_at.astimezone(UTC).timetuple()[:6]
     with zipfile.ZipFile(out, "w") as archive:
-        names = [name_part(file_name, number) for number in range(1, len(manifest.parts) + 1)]
-        files = [*zip(names, manifest.part_keys(key), strict=True)]
-        for name, of_file in (*files, (manifest_key(safe_file_name(file_name)), manifest_key(key))):
-            member = zipfile.ZipInfo(name, time)
-            with store.open(of_file) as source, archive.open(member, "w", force_zip64=True) as target:
+        for number, part in enumerate(manifest.part_keys(key), start=1):
+            member = zipfile.ZipInfo(name_part(file_name, number), time)
+            with store.open(part) as source, archive.open(member, "w", force_zip64=True) as target:
                 while chunk := source.read(CHUNK_BYTES):
                     target.write(chunk)
                     yield out.take()
+        # The one that lists these parts: the store's may be that of a newer export by now.
+        archive.writestr(zipfile.ZipInfo(manifest_key(safe_file_name(file_name)), time), manifest.to_json())
     yield out.take()
 
 

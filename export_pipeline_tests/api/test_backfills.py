@@ -2,9 +2,18 @@
 
 import base64
 import hashlib
+import threading
+import time
+from contextlib import ExitStack
+from typing import Any
 
+import httpx
+import pytest
+
+from export_pipeline.api import downloads
 from export_pipeline.settings import Settings
-from export_pipeline.store import manifest_key
+from export_pipeline.store import Store, manifest_key
+from export_pipeline.store.folder import FolderStore
 from export_pipeline.store.manifest import read_manifest
 from export_pipeline_tests.api.service import Running, serving
 from export_pipeline_tests.api.test_exports import ask, problem
@@ -74,13 +83,42 @@ def test_the_hash_of_a_file_that_was_made_again_is_that_of_the_new_one(
 ) -> None:
     client = service.client()
     first = service.complete(ask(client, accounts[0])["id"])
-    service.store.put_bytes(b"new", str(first.file_key), media_type="text/csv")
-    manifest = read_manifest(service.store, str(first.file_key))
-    sha256 = hashlib.sha256(b"new").digest()
-    replaced = manifest.model_copy(update={"bytes": 3, "hash": f"sha256:{sha256.hex()}"})
-    beside = manifest_key(str(first.file_key))
-    service.store.put_bytes(replaced.to_json(), beside, media_type="application/json")
-    answer = client.get(f"/v1/exports/{first.id}/file")
-    assert answer.content == b"new"
-    assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(sha256).decode()}:"
+    replace_file(service.store, str(first.file_key), b"new")
+    check_download(client.get(f"/v1/exports/{first.id}/file"), b"new")
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_so_it_is_if_it_was_made_again_in_the_moment_of_the_download(
+    service: Running, accounts: list[str], monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    client, opened = service.client(), downloads._open_current
+    first = service.complete(ask(client, accounts[0])["id"])
+
+    def open_replaced(store: FolderStore, key: str, stack: ExitStack) -> Any:
+        replacing = threading.Thread(target=replace_file, args=(store, key, b"new", pause))
+        replacing.start()
+        while store.stat(key).bytes != 3:
+            time.sleep(0.001)
+        result = opened(store, key, stack)
+        replacing.join()
+        return result
+
+    monkeypatch.setattr(downloads, "_open_current", open_replaced)
+    check_download(client.get(f"/v1/exports/{first.id}/file"), b"new")
+
+
+def replace_file(store: Store, key: str, content: bytes, pause: float = 0) -> None:
+    """Do what a new export of a window does: replace the file, and a moment later its manifest."""
+    store.put_bytes(content, key, media_type="text/csv")
+    time.sleep(pause)
+    sha256 = hashlib.sha256(content).hexdigest()
+    changes = {"bytes": len(content), "hash": f"sha256:{sha256}"}
+    manifest = read_manifest(store, key).model_copy(update=changes)
+    store.put_bytes(manifest.to_json(), manifest_key(key), media_type="application/json")
+
+
+def check_download(answer: httpx.Response, content: bytes) -> None:
+    sha256 = hashlib.sha256(content).digest()
+    assert answer.content == content
     assert answer.headers["etag"] == f'"{sha256.hex()}"'
+    assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(sha256).decode()}:"

@@ -349,6 +349,20 @@ def test_the_error_of_many_parts_names_the_first(tmp_path: Path, monkeypatch: py
         unpublish(store, KEY)
 
 
+def test_a_zip_has_the_manifest_of_its_parts_though_a_newer_one_has_come(
+    store: Store, tmp_path: Path
+) -> None:
+    with begun(store, tmp_path, [b"1", LARGE]) as upload:
+        publish_parts(store, upload)
+    manifest = read_manifest(store, KEY)
+    pieces = zip_parts(store, KEY, manifest, "a.csv")
+    content = next(pieces) + next(pieces)  # the second part is open now
+    newer = manifest.model_copy(update={"rows": 9})
+    store.put_bytes(newer.to_json(), manifest_key(KEY), media_type="application/json")
+    with zipfile.ZipFile(io.BytesIO(content + b"".join(pieces))) as archive:
+        assert archive.read("a.csv.manifest.json") == manifest.to_json()
+
+
 def test_a_zip_holds_all_parts_and_the_manifest(store: Store, tmp_path: Path) -> None:
     with begun(store, tmp_path, [b"1", LARGE]) as upload:
         publish_parts(store, upload)

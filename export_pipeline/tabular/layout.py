@@ -113,8 +113,10 @@ class _TableLayout:
         sheet = chapter = self._section(table, columns)
         if grouped:
             sheet = replace(sheet, totals=(*self._subtotals(grouped, by[0]), *sheet.totals))
-            # The groups' headings name what these columns would repeat in each row.
-            others = [column for column in columns if column not in by] or columns
+            # The groups' headings name what these columns would repeat in each row; a subtotal's label needs
+            # a column that is not added up.
+            others = [column for column in columns if column not in by]
+            others = columns if all(column.total for column in others) else others
             chapter = self._section(shown_table(rows, others, presentation), others)
             chapter = replace(
                 chapter,

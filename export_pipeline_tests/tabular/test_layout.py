@@ -371,6 +371,13 @@ def test_rows_on_paper_are_grouped_with_subtotals_that_add_up(tmp_path: Path) ->
         assert arranged(made, format).main.arrow()["id"].to_pylist() == [1, 2, 3, 4, 5]
 
 
+def test_a_subtotal_keeps_a_column_for_its_label() -> None:
+    columns = [column for column in GROUPED["columns"] if column["name"] != "id"]
+    spec = CheckedTableSpec.model_validate({**GROUPED, "columns": columns})
+    pdf = arranged(layout(staged(spec, GROUPED_CELLS, {})), "pdf").chapters[0]
+    assert [column.name for column in pdf.table.columns] == ["status", "note", "fees_cents", "rate"]
+
+
 def test_rows_are_not_grouped_by_a_column_that_the_request_leaves_out_or_by_too_many_values() -> None:
     spec = CheckedTableSpec.model_validate(GROUPED)
     made = layout(staged(spec, GROUPED_CELLS, {"columns": ["rate", "id"]}))

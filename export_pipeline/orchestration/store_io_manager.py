@@ -209,10 +209,11 @@ class ExportStoreIOManager(dg.IOManager):
         return load_export(self.store.open, self._key(context), annotation, folder)
 
     def _key(self, context: dg.InputContext) -> str:
+        partition = _partition_of(context)
         of_partition = dg.AssetRecordsFilter(
-            context.asset_key, asset_partitions=[context.asset_partition_key]
+            context.asset_key, asset_partitions=None if partition is None else [partition]
         )
-        is_window = context.asset_key.path[1] != ON_DEMAND and "|" not in context.asset_partition_key
+        is_window = context.asset_key.path[1] != ON_DEMAND and "|" not in (partition or "")
         tagged = step_of(context).dagster_run.tags.get(SCOPE_TAG) if is_window else None
         materialization, cursor, has_more = None, None, True
         while materialization is None and has_more:
@@ -228,8 +229,9 @@ class ExportStoreIOManager(dg.IOManager):
             materialization = next(usual, None)
         if materialization is None:
             raise dg.Failure(
-                f"{context.asset_key.to_user_string()} has no whole file yet for "
-                f"{context.asset_partition_key}, without filters and chosen columns: export it first."
+                f"{context.asset_key.to_user_string()} has no whole file yet"
+                + f"{f' for {partition}' if partition else ''}, without filters and chosen columns: "
+                "export it first."
                 + (f" A window has files of all scopes; the run's tag {SCOPE_TAG} says whose." * is_window)
             )
         metadata = materialization.metadata
@@ -237,7 +239,25 @@ class ExportStoreIOManager(dg.IOManager):
             return str(metadata["key"].value)
         keys = metadata["keys"].value  # present if the run had several partitions
         assert isinstance(keys, dict)
-        return str(keys[context.asset_partition_key])
+        return str(keys[partition])
+
+
+def _partition_of(context: dg.InputContext) -> str | None:
+    """Return the partition whose file an input is; None if its asset has no partitions.
+
+    Raises:
+        dagster.Failure: It has several for this step.
+    """
+    if not context.has_asset_partitions:
+        return None
+    keys = list(context.asset_partition_keys)
+    if len(keys) != 1:
+        raise dg.Failure(
+            f"{context.asset_key.to_user_string()} has {len(keys):,} partitions for this asset, and an input "
+            "is one file. Give the asset the same partitions (`partitions_def`), or its input one of them "
+            "(`partition_mapping=dg.LastPartitionMapping()`)."
+        )
+    return keys[0]
 
 
 def _tag_of(materialization: dg.AssetMaterialization) -> str | None:

@@ -188,6 +188,37 @@ def test_a_downstream_asset_gets_its_own_partitions_file(deployment: Deployment)
     assert copied == {scope: deployment.read(key) for scope, key in made.items()}
 
 
+def test_an_input_is_the_file_of_one_partition_or_of_an_asset_without_any(deployment: Deployment) -> None:
+    seen = {}
+    whole = dg.AssetKey(["sellers", "on_demand", "csv"])
+    deployment.instance.report_runless_asset_event(
+        dg.AssetMaterialization(whole, metadata={"key": "exports/all/1.csv"})
+    )
+
+    @dg.asset(
+        ins={
+            "one": dg.AssetIn(whole, input_manager_key="export_store"),
+            "other": dg.AssetIn(["takeoff", "on_demand", "csv"], input_manager_key="export_store"),
+        }
+    )
+    def delivered(one: str, other: str) -> None:
+        seen["one"] = one
+
+    @dg.asset(ins={"one": dg.AssetIn(whole, input_manager_key="export_store")})
+    def read(one: str) -> None:
+        seen["one"] = one
+
+    both = dg.Definitions.merge(deployment.definitions, dg.Definitions(assets=[delivered, read]))
+    job = both.resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=deployment.instance, asset_selection=[dg.AssetKey("read")]).success
+    assert seen == {"one": "exports/all/1.csv"}
+    of_scopes = deployment.definitions.resolve_assets_def(dg.AssetKey(["takeoff", "on_demand", "csv"]))
+    assert isinstance(of_scopes.partitions_def, dg.DynamicPartitionsDefinition)
+    deployment.instance.add_dynamic_partitions(of_scopes.partitions_def.name or "", ["a", "b"])
+    with pytest.raises(dg.Failure, match=r"takeoff/on_demand/csv has 2 partitions .* one file"):
+        job.execute_in_process(instance=deployment.instance, asset_selection=[dg.AssetKey("delivered")])
+
+
 def test_the_metadata_begin_with_what_a_person_looks_for(
     deployment: Deployment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ _TERMS = _terms(
     cardnumber cardno cardnum cvv cvc csc cvn kreditkarte kreditkartennummer cartebancaire
     tarjetacredito securityanswer securityquestion mnemonic seedphrase recoveryphrase dsn
     connectionstring connectionuri databaseurl dburl webhookurl snmpcommunity developerkey devkey nonce
+    confirmationkey invitekey invitationkey samlresponse samlassertion
     """
 )
 _LAST_TERMS = frozenset(
@@ -80,6 +81,33 @@ _OPTION_TABLES = _terms(
     preferences variable variables parameter parameters usermeta
     """
 )
+_OPTION_STEMS = ("config", "setting", "preference", "meta")
+_ATTRIBUTES = frozenset(("attribute", "attributes"))
+_OPTION_OWNERS = frozenset(("client", "realm", "device", "host", "server"))
+_RECORD_TERMS = _terms(
+    """
+    objectchanges auditedchanges changedfields changeddata changestext rowdata serializeddata additionaldata
+    objectjson objectjsonrepr oldvalue oldvalues newvalue newvalues previousvalue previousvalues priorvalue
+    oldvaluetext newvaluetext oldvaluechar newvaluechar olddata newdata oldrow newrow oldrecord newrecord
+    requestheaders responseheaders requestbody responsebody requestdata responsedata requestpayload
+    responsepayload requestparams clientquery extradata
+    """
+)
+"""Records of changes or messages in whole: `versions.object_changes` holds earlier passwords, too."""
+_RECORD_TABLES = _terms(
+    """
+    history histories audit audits auditlog version versions revision revisions changelog journal journals
+    log logs logentry auditlogentry
+    """
+)
+_EVENT_TABLES = _terms("event events activity activities identity identities authidentity")
+_RECORD_BAGS = _terms(
+    """
+    object changes changeset diff delta data payload detailsjson headers modifications properties
+    representation
+    """
+)
+_RECORD_CELLS = frozenset(("details", "value", "before", "after", "snapshot", *_RECORD_BAGS))
 _SECRET_CELLS = frozenset(("key", "value", "hash", "data", "code", "digest", "payload", "content", "body"))
 
 _PERSONAL_TERMS = _terms(
@@ -106,14 +134,32 @@ _PERSONAL_TERMS = _terms(
     nextofkin spouse signature avatar race ethnoracial ssno socsecno loginid contactinfo contactnumber
     contactno homeno demographics resume cv curriculumvitae taxidentification taxidentificationnumber
     licensenumber licenseno licencenumber licenceno sinnumber sinno sinnum routingnum routingno
-    useridentity usermetadata identitydata userinfo smoker militaryservice byname
+    useridentity usermetadata identitydata userinfo smoker militaryservice byname nicename commentauthor
+    toaddresses ccaddresses bccaddresses fromaddresses whodunnit affecteduser actorlabel externuid
+    federateduserid externaluserid accountholder accholder vcard carddata calendardata pronouns pronunciation
+    ssnid sinid ssnum permitno visano phno mobno cellno dlno dlnum drvlic driverlic ppno passportno tfn
+    nhsno nhsnumber mrn persnr persnummer svnr sozialversicherungsnummer aadhaar aadhar panno emiratesid
+    nric finno hkid ktp jmbg emso cprnr cprnumber henkilotunnus fodselsnummer kennitala mstatus gndr
     """
 )
 _BIRTHS = frozenset(
-    ("dob", "geburtsdatum", "geburtstag", "naissance", "nacimiento", "nascita", "geboortedatum")
+    (
+        "dob",
+        "bday",
+        "bdate",
+        "geburtsdatum",
+        "geburtstag",
+        "naissance",
+        "nacimiento",
+        "nascita",
+        "geboortedatum",
+    )
 )
 _PERSONAL_WHOLE_TERMS = _terms(
-    "mail login bio sex skype icq aim jabber msn facebook twitter linkedin instagram telegram sms"
+    """
+    mail login bio sex skype icq aim jabber msn facebook twitter linkedin instagram telegram sms github
+    discord bluesky mastodon vat ph mob eml sx pob ahv nir rut nik cnp egn oib cpr
+    """
 )
 _PERSONAL_NUMBERS = _terms(
     """
@@ -121,7 +167,8 @@ _PERSONAL_NUMBERS = _terms(
     yearofbirth ssn socialsecuritynumber nationalid taxid taxnumber taxno ip ipaddr ipaddress imei
     imsi zip zipcode postcode postalcode plz idnumber accountnumber accountno salary wage income gehalt gender
     nationality maritalstatus religion ethnicity race smoker contactnumber contactno licensenumber licenseno
-    taxidentificationnumber sinnumber sinno sinnum routingnumber routingnum routingno
+    taxidentificationnumber sinnumber sinno sinnum routingnumber routingnum routingno phno mobno cellno tfn
+    nhsno nhsnumber mrn aadhaar aadhar ssnum persnr svnr
     """
 )
 _PEOPLE = _terms(
@@ -167,11 +214,26 @@ def secret_reason(name: str, kind: str, table: str = "") -> str:
         of_secrets = _has_stem(things) or _ends_with(things, _TERMS | {"session"})
         if (of_secrets and words[-1] in _SECRET_CELLS) or "".join([things[-1], *words]) in _TERMS:
             return f"looks like a secret, as it is in {table}"
-        if words[-1].endswith("value") and of_table[-1] in _OPTION_TABLES:
+        if words[-1].endswith("value") and _has_options(of_table):
             return "holds settings of any kind, and may hold a secret"
+    whole = "".join(words)
+    if (
+        whole in _RECORD_TERMS
+        or (whole in _RECORD_CELLS and _RECORD_TABLES.intersection(of_table))
+        or (whole in _RECORD_BAGS and _EVENT_TABLES.intersection(of_table))
+    ):
+        return "holds earlier values or messages of any kind, and may hold a secret"
     if _BAGS.intersection(words if kind == "json" else words[-1:]):
         return "holds settings of any kind, and may hold a secret"
     return ""
+
+
+def _has_options(table: list[str]) -> bool:
+    """Return whether a table has a row for each setting of a thing or a person."""
+    last, owners = table[-1], table[:-1]
+    if last in _ATTRIBUTES:  # those of products are no settings
+        return not (_PEOPLE | _OPTION_OWNERS).isdisjoint(owners)
+    return last in _OPTION_TABLES or any(stem in last for stem in _OPTION_STEMS)
 
 
 def is_personal(name: str, kind: str = "text", table: str = "") -> bool:

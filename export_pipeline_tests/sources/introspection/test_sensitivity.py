@@ -197,6 +197,66 @@ APPLICATIONS = {
     "musicbrainz CreateTables.sql": """
         editor text: @name !ha1 @email @bio website
     """,
+    "tables of history: gitlab, discourse, odoo, redmine, keycloak, sentry, zulip": """
+        audit_events text: entity_path @author_name !details target_type
+        web_hook_logs text: !request_headers !request_data !response_headers !response_body url
+        user_histories text: !previous_value !new_value @email subject
+        post_revisions text: !modifications number
+        mail_tracking_value text: !old_value_char !new_value_char field_info
+        journal_details text: property prop_key !old_value !value
+        event_entity text: !details_json error @ip_address
+        admin_event_entity text: !representation resource_path
+        sentry_auditlogentry json: !data
+        sentry_authidentity json: !data
+        social_auth_usersocialauth json: !extra_data
+        zerver_realmauditlog json: !extra_data
+        oc_activity text: @affecteduser priority
+    """,
+    "tables of history: libraries": """
+        versions text: item_type event @whodunnit !object !object_changes
+        versions json: !object !object_changes
+        reversion_version text: !serialized_data format object_id
+        auditlog_logentry json: !changes !serialized_data !additional_data
+        users_historicaluser text: !password history_type history_change_reason @first_name
+        easyaudit_crudevent text: !object_json_repr !changed_fields
+        audits text: !audited_changes !old_values !new_values @remote_address comment
+        activity_log json: !properties
+        logged_actions text: !row_data !changed_fields !client_query action
+        row_log json: !changes !old_data !new_data
+    """,
+    "tables that have such names and no secrets": """
+        orders_history text: status comment
+        order_details text: data value note
+        events text: details description title
+        price_history text: currency reason
+        page_versions text: body title
+        products text: value changes properties
+        product_attributes text: name value
+    """,
+    "tables of settings": """
+        user_attribute text: name !value
+        client_attributes text: name !value
+        realm_smtp_config text: name !value
+        oc_appconfig text: configkey !configvalue
+        wp_postmeta text: meta_key !meta_value
+        zerver_botconfigdata text: key !value
+        confirmation_confirmation text: !confirmation_key
+        invites text: !invite_key @email custom_message
+        identities text: @extern_uid !saml_response provider
+    """,
+    "personal data in short": """
+        hr_employee text: @ssnid @sinid @permit_no @visa_no @place_of_birth barcode
+        res_partner_bank text: @acc_holder_name @sanitized_acc_number
+        res_partner text: @vat website function
+        people text: @ph_no @mob @mob_no @cellno @eml @dl_no @pp_no @ss_num @tfn @nhs_no @mrn @pob @gndr @sx @mstatus
+            @persnr @svnr @aadhaar @pan_no @nric @hkid @jmbg @fodselsnummer panel pants finance rust tandem old_name
+        people date: @bday @b_date @birth_dt booked_on
+        user_details text: @discord @pronouns job_title
+        wp_comments text: @comment_author comment_agent
+        wp_users text: @user_nicename
+        incoming_emails text: @from_address @to_addresses @cc_addresses subject
+        oc_cards text: @carddata uri
+    """,
     "in other languages": """
         benutzer text: @vorname @nachname !passwort !kennwort @strasse @straße @geburtsort @telefonnummer !Passwort
         utilisateurs text: @prénom !mot_de_passe !motDePasse @téléphone @code_postal @courriel

@@ -126,12 +126,14 @@ def copy_array(array: pa.Array) -> pa.Array:
 def find_empty_columns(table: Table, names: Sequence[str]) -> list[str]:
     """Return those of these columns that have no value in any row: missing values, and empty strings.
 
-    Reads rows only until each column has a value. A table without rows has no empty columns.
+    Reads rows only until each column has a value, and with random access only these columns. A table without
+    rows has no empty columns.
     """
     if not table.rows:
         return []
     empty = list(names)
-    for batch in table.open():
+    batches = table.open() if table.mapped is None else table.mapped().to_batches()
+    for batch in batches:
         empty = [name for name in empty if _is_empty(batch.column(name))]
         if not empty:
             break

@@ -86,9 +86,15 @@ def in_currency(table: Table, sign: str) -> Table:
     return replace(table, columns=columns)
 
 
-def filled_view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:
-    """Return some of a table's columns under these headers, as far as any row has a value."""
-    empty = find_empty_columns(table, [name for name, _ in fields])
+def filled_view(table: Table, fields: Sequence[tuple[str, str]], source: Table | None = None) -> Table:
+    """Return some of a table's columns under these headers, as far as any row has a value.
+
+    Args:
+        table: The rows.
+        fields: Names and headers.
+        source: The same rows in another order, if they are faster to read.
+    """
+    empty = find_empty_columns(source or table, [name for name, _ in fields])
     return view(table, [field for field in fields if field[0] not in empty])
 
 

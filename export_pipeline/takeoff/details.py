@@ -40,7 +40,9 @@ def section(contents: Contents, printed: bool = False) -> Section:
         groups = [replace(group, lines=(contents.data.title, *group.lines)) for group in groups]
     return Section(
         "details", {"condition": "Conditions", "page": "Pages", "category": "Categories"}[contents.by],
-        filled_view(table, fields if contents.by == "condition" else (_CONDITION, *fields)),
+        filled_view(
+            table, fields if contents.by == "condition" else (_CONDITION, *fields), contents.measurements
+        ),
         groups=tuple(groups), counts=True, sums=("quantity",), empty="No measurements.",
     )  # fmt: skip
 

@@ -56,6 +56,7 @@ from export_pipeline.orchestration.partitions import ON_DEMAND, SCOPE_TAG, add_s
 from export_pipeline.orchestration.runs.attempts import CODE_TAG, attempts_of
 from export_pipeline.orchestration.runs.heartbeat import cancellable, ensure_lease
 from export_pipeline.orchestration.runs.outages import retry_until_available
+from export_pipeline.orchestration.runs.staging import EXTRA
 from export_pipeline.redaction import redacted_errors, summarize_error
 from export_pipeline.settings import load_settings
 from export_pipeline.sources.snapshot import SourceUnavailableError
@@ -183,7 +184,7 @@ class _ExtraExports:
 
     @cached_property
     def _folder(self) -> Path:
-        folder: Path = self._context.resources.staging.of_run(self._context.run_id) / "extra"
+        folder: Path = self._context.resources.staging.of_run(self._context.run_id) / EXTRA
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -28,6 +28,8 @@ LINKS = "links.json"
 """Name of the file that identifies a copy in S3 of what a step has staged; see `shared_staging`."""
 REJECTED = "refused"
 """Name of a step's subfolder for rejected files, kept for diagnosis."""
+EXTRA = "extra"
+"""Name of a run's subfolder for its extra requests, beside those of its steps."""
 
 OnRows = Callable[[ExportData, str, int], None]
 """Called with the export, the name of one of its tables, and the number of rows just staged."""

@@ -21,12 +21,12 @@ import dagster as dg
 from export_pipeline.jobs import Ledger, LedgerError
 from export_pipeline.orchestration.runs import run_lock, shared_reads
 from export_pipeline.orchestration.runs.attempts import attempts_of
-from export_pipeline.orchestration.runs.staging import REJECTED, is_whole
+from export_pipeline.orchestration.runs.staging import EXTRA, REJECTED, is_whole
 
 KEPT_SECONDS = 24 * 3600
 
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.lock)?")
-_STEP = re.compile(r"render_\w+|.+-result")
+_STEP = re.compile(rf"render_\w+|.+-result|{EXTRA}")
 
 
 def clean_staging(

@@ -21,6 +21,7 @@ from export_pipeline.orchestration.dagster_compat.runs import materializations
 from export_pipeline.orchestration.runs import extra_requests, heartbeat, reconciler
 from export_pipeline.orchestration.runs.attempts import CODE_TAG
 from export_pipeline.orchestration.runs.reconciler import reconcile
+from export_pipeline.orchestration.runs.staging_cleanup import clean_staging
 from export_pipeline.orchestration.sensors.erasure import erase_removed_files
 from export_pipeline.orchestration.sensors.materializations import report_materializations
 from export_pipeline.settings import load_settings
@@ -236,6 +237,8 @@ def test_extra_requests_leave_nothing_in_staging_and_mail_each_recipient_once(
     run, ids = run_first(books, *asked, {"format": "csv", "columns": '["nothing"]'})
     assert [ledger.get(id).status for id in ids[:3]] == [Status.COMPLETED] * 3
     assert list(books.staging.glob(f"{run.run_id}/extra/*")) == []
+    assert clean_staging(books.instance, books.staging)
+    assert not (books.staging / run.run_id).exists()
     engine = open_engine(books.source.url)
     for _ in range(2):
         deliver_due(engine, books.store, load_settings())

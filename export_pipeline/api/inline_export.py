@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -187,7 +186,8 @@ def serve_requests(
         while True:
             match connection.recv():
                 case SourceQuestion() as question:
-                    connection.send(_ask_source(settings, question))
+                    source = datasets[question.dataset].source
+                    connection.send(_ask_source(settings, source, question))
                 case request:
                     _answer(connection, exporter, request)
             _return_memory()  # while nobody waits
@@ -203,17 +203,14 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _ask_source(settings: Settings, question: SourceQuestion) -> Mapping[str, Any] | Exception:
+def _ask_source(
+    settings: Settings, source: Source, question: SourceQuestion
+) -> Mapping[str, Any] | Exception:
     """Return names or mail addresses by scope, or the error that stopped the reading."""
     read = read_recipients if question.recipients else read_scopes
     timeout = settings.statement_timeout_seconds
     try:
-        return read(
-            settings.source_url,
-            cast(Source, import_module(question.source)),
-            question.spec,
-            statement_timeout=timeout,
-        )
+        return read(settings.source_url, source, question.spec, statement_timeout=timeout)
     except SourceUnavailableError as error:
         return SourceUnavailableError(str(error))
     except SourceError as error:

@@ -28,12 +28,12 @@ class SourceQuestion:
     """A question to the application's database.
 
     Attributes:
-        source: Name of the dataset's source, which is a module.
+        dataset: Name of the dataset, whose source the process has too: a source can be a module or an object.
         spec: The dataset's description for its source.
         recipients: True for the mail addresses of each scope, False for the names of scopes.
     """
 
-    source: str
+    dataset: str
     spec: Mapping[str, Any]
     recipients: bool
 

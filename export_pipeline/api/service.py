@@ -6,8 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
-from types import ModuleType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import sqlalchemy as sa
@@ -16,13 +15,12 @@ from fastapi import Request
 from export_pipeline.api.inline_messages import SourceQuestion
 from export_pipeline.api.job_loader import JobLoader
 from export_pipeline.configured_store import open_configured_store
-from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.datasets.dataset import Dataset, Exportable
 from export_pipeline.datasets.loading import load_datasets
 from export_pipeline.datasets.scopes import find_scope, read_recipients, read_scopes
 from export_pipeline.jobs.api_keys import signing_secret
 from export_pipeline.jobs.inline import InlineExports
 from export_pipeline.settings import Settings
-from export_pipeline.sources.snapshot import Source
 from export_pipeline.store import Store
 
 _THREADS = 8
@@ -160,26 +158,24 @@ class _CachedScopes:
             if age > _SCOPES_SECONDS or (
                 needed is not None and needed not in known and age > _SCOPES_LEAST_SECONDS
             ):
-                known = self._read(read_scopes, dataset.source, dataset.spec)
+                known = self._read(read_scopes, dataset)
                 self._known[dataset.dataset] = (time.monotonic(), known)
             return known
 
-    def recipients(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    def recipients(self, dataset: Exportable) -> Mapping[str, list[str]]:
         """Read the mail addresses of each scope of a dataset.
 
         Raises:
             SourceError: they cannot be read.
         """
-        return self._read(read_recipients, source, spec)
+        return self._read(read_recipients, dataset)
 
-    def _read(
-        self, read: Callable[..., dict[str, Any]], source: Source, spec: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def _read(self, read: Callable[..., dict[str, Any]], dataset: Exportable) -> Mapping[str, Any]:
         if self.ask is not None:
-            name = cast(ModuleType, source).__name__
-            return self.ask(SourceQuestion(name, spec, recipients=read is read_recipients))
+            is_of_recipients = read is read_recipients
+            return self.ask(SourceQuestion(dataset.dataset, dataset.spec, recipients=is_of_recipients))
         timeout = self._settings.statement_timeout_seconds
-        return read(self._settings.source_url, source, spec, statement_timeout=timeout)
+        return read(self._settings.source_url, dataset.source, dataset.spec, statement_timeout=timeout)
 
 
 async def service_of(request: Request) -> Service:

@@ -113,7 +113,7 @@ def known_recipients(
             known[name] = {}  # the check of the schedule says so
         elif time.monotonic() < until:
             try:
-                known[name] = source.recipients(datasets[name].source, datasets[name].spec)
+                known[name] = source.recipients(datasets[name])
             except SourceUnavailableError:
                 continue  # the schedule waits
             except SourceError as error:

@@ -208,7 +208,7 @@ class ScopeReader(Protocol):
 class RecipientReader(Protocol):
     """Reads the recipients of scopes, as `read_recipients` does."""
 
-    def recipients(self, source: Source, spec: Mapping[str, Any]) -> Mapping[str, list[str]]: ...
+    def recipients(self, dataset: Exportable) -> Mapping[str, list[str]]: ...
 
 
 class Scopes:

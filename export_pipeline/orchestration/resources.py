@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from export_pipeline.configured_store import open_configured_store
+from export_pipeline.datasets.dataset import Exportable
 from export_pipeline.datasets.scopes import read_recipients, read_scopes
 from export_pipeline.jobs import Ledger
 from export_pipeline.settings import Settings, SettingsError
@@ -50,9 +51,10 @@ class SourceDatabase:
         """
         return read_scopes(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
 
-    def recipients(self, source: Source, spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    def recipients(self, dataset: Exportable) -> dict[str, list[str]]:
         """Read the mail addresses of each scope of a dataset; see `scopes`."""
-        return read_recipients(self.url, source, spec, statement_timeout=self.statement_timeout_seconds)
+        timeout = self.statement_timeout_seconds
+        return read_recipients(self.url, dataset.source, dataset.spec, statement_timeout=timeout)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from export_pipeline.api import inline_pool
 from export_pipeline.api.inline_messages import SourceQuestion
 from export_pipeline.api.inline_pool import ExportPool
+from export_pipeline.api.service import Service
 from export_pipeline.datasets.dataset import Dataset
+from export_pipeline.demo import archive
 from export_pipeline.settings import Settings
 from export_pipeline.sources.snapshot import SourceError, SourceUnavailableError
 
@@ -25,7 +29,7 @@ def pool(settings: Settings, warm_workers: None) -> Iterator[ExportPool]:
 def question(dataset: Dataset, **changes: Any) -> SourceQuestion:
     """Return the question for the scopes of a dataset, with changes of its scope's declaration."""
     spec = {**dataset.spec, "scope": {**dataset.spec["scope"], **changes}}
-    return SourceQuestion("export_pipeline.sources.tables.read", spec, recipients=False)
+    return SourceQuestion(dataset.dataset, spec, recipients=False)
 
 
 def test_scopes_are_read_by_one_process_that_is_replaced_when_it_dies(
@@ -72,3 +76,20 @@ def test_a_process_that_does_not_answer_is_ended(
             pool.ask_source(asked)
     assert hangs.pid not in pool._started
     assert set(pool.ask_source(asked)) == set(accounts)
+
+
+def test_scopes_of_a_bundle_are_read_too(
+    settings: Settings, declared: Mapping[str, Dataset], warm_workers: None, tmp_path: Path
+) -> None:
+    """Its source is an object with the sources of its members, not a module."""
+    settings = settings.model_copy(update={"source_url": f"sqlite:///{tmp_path}/archive.db"})
+    engine = sa.create_engine(settings.source_url)
+    archive.fill(engine)
+    engine.dispose()
+    scopes = Service(settings).scopes
+    here = scopes.of(declared["archive"])
+    with closing(ExportPool(settings)) as pool:
+        asking = Service(settings).scopes
+        asking.ask = pool.ask_source
+        assert asking.of(declared["archive"]) == here
+    assert here

@@ -123,7 +123,7 @@ def _rows_within(max_bytes: int | None, arranged: Layout, format: Format[Any], o
     total = arranged.main.rows
     if max_bytes is None:
         return total
-    bytes_of_a_row = 0.0
+    bytes_of_a_row = 1.0  # without rows some formats write nothing
     for start in {0, total // 2, max(total - _SAMPLED_ROWS, 0)}:
         stop = min(start + _SAMPLED_ROWS, total)
         counter = _Counter()

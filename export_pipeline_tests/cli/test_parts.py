@@ -160,8 +160,10 @@ def test_rows_that_grow_are_cut_again(command: Command, scope: str, tmp_path: Pa
     assert sum(part["rows"] for part in manifest["parts"]) == manifest["rows"] == 1000
 
 
-def test_an_export_without_rows_has_one_part_with_its_header(command: Command, scope: str) -> None:
-    made = export(command, scope, "csv", "-o", "parts.max_rows=10", "--filter", "sale_date:from=2999-01-01")
+@pytest.mark.parametrize("format", ["csv", "jsonl", "excel", "parquet"])
+@pytest.mark.parametrize("limit", ["max_rows=10", f"max_bytes={64 << 10}"])
+def test_an_export_without_rows_has_one_part(command: Command, scope: str, format: str, limit: str) -> None:
+    made = export(command, scope, format, "-o", f"parts.{limit}", "--filter", "sale_date:from=2999-01-01")
     assert (made["row_count"], command("verify", made["file_key"]).code) == (0, 0)
 
 

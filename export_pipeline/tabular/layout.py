@@ -190,7 +190,12 @@ class _TableLayout:
             {one["value"]: ComparedRows(name_group(one["names"], by), {}, one["totals"]) for one in previous},
         )
         if rows := list(groups):
-            comparisons.append(Comparison(compared, rows, window, presentation, make_header(by[0])))
+            is_personal = any(column.personal for column in by)
+            comparisons.append(
+                Comparison(
+                    compared, rows, window, presentation, make_header(by[0]), is_named_personally=is_personal
+                )
+            )
         return comparisons
 
     def _is_summed(self, column: ColumnSpec) -> bool:

@@ -52,6 +52,7 @@ class Comparison:
         window: The window.
         presentation: The format's presentation.
         by: Header of the column that the groups have in common; "" for all rows.
+        is_named_personally: True if the names of groups are personal data.
     """
 
     def __init__(
@@ -61,8 +62,11 @@ class Comparison:
         window: Window,
         presentation: Presentation,
         by: str = "",
+        *,
+        is_named_personally: bool = False,
     ) -> None:
         self._specs, self._rows, self._by = columns, rows, by
+        self._is_named_personally = is_named_personally
         self._window, self._presentation = window, presentation
         self._shown = [shown_column(column, presentation) for column in columns]
         pairs = [(one, column) for one in rows for column in columns]
@@ -82,8 +86,9 @@ class Comparison:
         """Return the table: a row for each column (of each group), with the change also in percent of the
         previous sum.
         """
+        group = Column("group", self._by, Kind.TEXT, width=_TEXT_WIDTH, personal=self._is_named_personally)
         columns = (
-            *((Column("group", self._by, Kind.TEXT, width=_TEXT_WIDTH),) if self._by else ()),
+            *((group,) if self._by else ()),
             Column("amount", "Amount", Kind.TEXT, width=_TEXT_WIDTH),
             *self._money,
             Column("change_percent", "Change %", Kind.PERCENT, digits=1),

@@ -99,8 +99,12 @@ ROWS = [
 ]
 
 
-def grouped(cells: dict[str, list[Any]], previous: list[PreviousGroup] | None = PREVIOUS) -> Any:
-    data = staged(CheckedTableSpec.model_validate(GROUPED), cells, {}, window=MARCH)
+def grouped(
+    cells: dict[str, list[Any]],
+    previous: list[PreviousGroup] | None = PREVIOUS,
+    spec: dict[str, Any] = GROUPED,
+) -> Any:
+    data = staged(CheckedTableSpec.model_validate(spec), cells, {}, window=MARCH)
     data.previous_totals, data.previous_groups = {"debit_cents": "290", "credit": "100007.5001"}, previous
     return layout(data)
 
@@ -143,3 +147,14 @@ def test_groups_are_compared_only_where_those_of_the_previous_period_are_known()
         grouped({name: [*cells] * 300 for name, cells in CELLS.items()}, None),
     ):
         assert len(excel.arrange(made, excel.options()).sheets) == 2
+
+
+@pytest.mark.parametrize("name", ["status", "name"])
+def test_names_of_groups_are_listed_as_personal_data_where_one_of_them_is(name: str) -> None:
+    columns = [{**one, "personal": one["name"] == name} for one in GROUPED["columns"]]
+    made = grouped(CELLS, spec={**GROUPED, "columns": columns})
+    for format in ("excel", "pdf"):
+        options = FORMATS[format].options()
+        listed = FORMATS[format].personal(made, options)
+        assert listed["Comparison by Account"] == ("Account",)
+        assert "Comparison" not in listed

@@ -23,10 +23,13 @@ class StoreS3Resource(S3Resource):
 
     def get_client(self) -> Any:
         """Return a new boto3 S3 client for the resource's endpoint."""
-        return self.client_for(self.endpoint_url)
+        return self._new_client(self.endpoint_url, transfers=True)
 
     def client_for(self, endpoint_url: str | None) -> Any:
-        """Return a new boto3 S3 client for an endpoint; None means Amazon's own."""
+        """Return a new client of the store for an endpoint; None means Amazon's own."""
+        return self._new_client(endpoint_url, transfers=False)
+
+    def _new_client(self, endpoint_url: str | None, *, transfers: bool) -> Any:
         return new_client(
             endpoint_url,
             checksums=self.checksums,
@@ -39,6 +42,7 @@ class StoreS3Resource(S3Resource):
             aws_access_key_id=self.aws_access_key_id,
             aws_secret_access_key=self.aws_secret_access_key,
             aws_session_token=self.aws_session_token,
+            transfers=transfers,
         )
 
     def get_object_to_set_on_execution_context(self) -> Any:

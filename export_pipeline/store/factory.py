@@ -69,7 +69,7 @@ def open_store(
         prefix,
         endpoint_url=endpoint_url or None,
         public_endpoint_url=public_endpoint_url or None,
-        clients=clients or default_factory(region or None, checksums=checksums),
+        clients=clients or default_factory(region or None, checksums=checksums, transfers=False),
         checksums=checksums,
         encryption=Encryption(encryption, kms_key_id or None) if encryption else None,
     )

@@ -87,7 +87,7 @@ class S3Store(Store):
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._endpoint_url = endpoint_url
         self._public_endpoint_url = public_endpoint_url or endpoint_url
-        self._clients = clients or default_factory(checksums=checksums)
+        self._clients = clients or default_factory(checksums=checksums, transfers=False)
         self._encryption = encryption
         self._checksums = checksums
 

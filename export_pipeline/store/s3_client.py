@@ -16,15 +16,18 @@ ClientFactory = Callable[[str | None], Any]
 """Returns a boto3 S3 client for an endpoint URL; None means Amazon's own endpoints."""
 
 
-def default_factory(region: str | None = None, *, checksums: bool = True) -> ClientFactory:
+def default_factory(
+    region: str | None = None, *, checksums: bool = True, transfers: bool = True
+) -> ClientFactory:
     """Return a factory of clients with AWS's default credentials chain, timeouts and retries.
 
     Args:
         region: The AWS region; None uses AWS's own configuration.
         checksums: False for a server that rejects checksum headers.
+        transfers: See `new_client`.
     """
     return lambda endpoint_url: new_client(
-        endpoint_url, region_name=region, checksums=checksums, transfers=False
+        endpoint_url, region_name=region, checksums=checksums, transfers=transfers
     )
 
 
@@ -116,7 +119,7 @@ def _models() -> Any:
 def preload() -> None:
     """Import what makes clients, and read AWS's description of S3. Looks for no credentials."""
     nobody: dict[str, Any] = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
-    new_client("http://127.0.0.1:1", region_name="us-east-1", transfers=False, **nobody).close()
+    new_client("http://127.0.0.1:1", region_name="us-east-1", **nobody).close()
 
 
 def client_config(*, checksums: bool, max_attempts: int, timeouts: tuple[float, float] = _TIMEOUTS) -> Any:

@@ -50,7 +50,9 @@ def test_the_store_of_runs_has_the_clients_of_the_command_line(nowhere: str) -> 
 def test_the_resource_is_an_s3_resource_with_the_clients_of_the_store(nowhere: str) -> None:
     with dg.build_resources(store_resources(load_settings())) as resources:
         assert isinstance(resources.s3, S3Resource)
-        assert resources.s3.get_client().meta.config.read_timeout == 60
+        client = resources.s3.get_client()
+        assert client.meta.config.read_timeout == 60
+        assert callable(client.upload_file)  # as boto3's clients have it, for ops of a deployment's own
 
 
 def test_a_client_without_a_signature_sends_none() -> None:

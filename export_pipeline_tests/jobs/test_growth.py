@@ -86,8 +86,8 @@ def recognize(ledger: Ledger, engine: sa.Engine, scopes: int) -> object:
     [
         (request_each_scope, claim),
         (request_each_window, claim),
-        (fail_windows, enqueue),
-        (fail_a_run, enqueue),
+        pytest.param(fail_windows, enqueue, marks=pytest.mark.slow),
+        pytest.param(fail_a_run, enqueue, marks=pytest.mark.slow),
         (fail_windows, recognize),
     ],
 )

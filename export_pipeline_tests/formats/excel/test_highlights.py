@@ -64,6 +64,7 @@ def test_each_highlight_is_a_rule_of_its_column_s_rows(tmp_path: Path) -> None:
     assert sorted(priorities) == list(range(1, 7))
 
 
+@pytest.mark.slow
 def test_other_programs_keep_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     write(book(), path)

@@ -196,6 +196,7 @@ def test_a_shape_in_a_chart_that_shows_a_cell_is_emptied(template: Path, tmp_pat
     assert "Sample North" not in xml
 
 
+@pytest.mark.slow
 def test_formulas_pivot_and_chart_have_the_new_rows_in_other_programs(template: Path, tmp_path: Path) -> None:
     path = tmp_path / "filled.xlsx"
     fill(template, orders(30), path)

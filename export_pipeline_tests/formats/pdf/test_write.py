@@ -244,6 +244,7 @@ def test_rows_taller_than_a_page_are_split_and_counted_once(tmp_path: Path) -> N
         assert len(file.pages) > 5
 
 
+@pytest.mark.slow
 def test_long_headers_labels_and_titles_do_not_stop_the_file(tmp_path: Path) -> None:
     long = "".join(f"part{i} " for i in range(3_000))
     table = Table.of(

@@ -120,7 +120,7 @@ def test_a_sqlite_file_that_somebody_writes(tmp_path: Path) -> None:
         writer.execute("CREATE TABLE t (i int)")
         writer.execute("BEGIN EXCLUSIVE")
         with (
-            pytest.raises(SourceUnavailableError, match="could not do it now"),
+            pytest.raises(SourceUnavailableError, match="could not run it now"),
             open_snapshot(f"{url}?timeout=0.1"),
         ):
             pass

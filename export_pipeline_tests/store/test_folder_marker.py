@@ -152,7 +152,7 @@ def test_while_the_ledger_is_away_a_marked_folder_can_be_used(
     for act in USES:
         act(use())
     unmount(use())
-    with pytest.raises(StoreUnavailableError, match="is not known"):
+    with pytest.raises(StoreUnavailableError, match="It is unknown whether the store was used before"):
         use().check()
     assert list(use().root.iterdir()) == []
 

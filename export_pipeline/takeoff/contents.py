@@ -91,11 +91,13 @@ def filled_view(table: Table, fields: Sequence[tuple[str, str]], source: Table |
 
     Args:
         table: The rows.
-        fields: Names and headers.
+        fields: Names and headers. The first column stays also without a value, as rows are named and linked
+            by it.
         source: The same rows in another order, if they are faster to read.
     """
-    empty = find_empty_columns(source or table, [name for name, _ in fields])
-    return view(table, [field for field in fields if field[0] not in empty])
+    named, *others = fields
+    empty = find_empty_columns(source or table, [name for name, _ in others])
+    return view(table, [named, *(field for field in others if field[0] not in empty)])
 
 
 def view(table: Table, fields: Sequence[tuple[str, str]]) -> Table:

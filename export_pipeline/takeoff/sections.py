@@ -26,6 +26,7 @@ _SUMMARY_COSTS = (
     ("unit_cost", "Unit Cost"), ("material_cost", "Material"), ("labor_cost", "Labor"),
     ("total_cost", "Total Cost"), ("total_with_markup", "Markup Total"),
 )  # fmt: skip
+_TOTALLED = ("total_cost", "total_with_markup")
 _FACTS = (
     ("description", "Description"), ("building", "Building"), ("area", "Area"), ("elevation", "Elevation"),
     ("depth", "Depth (in)"), ("thickness", "Thickness (in)"),
@@ -50,7 +51,8 @@ def sheets(contents: Contents, by_page: Table, facts: Sequence[tuple[str, str]])
         by_page: The sums of each condition on each page.
         facts: (label, value) pairs about the whole, for the first sheet.
     """
-    costs = _SUMMARY_COSTS if contents.costed else ()
+    costed = (*_TOTALLED, *(name for name, _ in _SUMMARY_COSTS if any(row[name] for row in contents.costed)))
+    costs = [field for field in _SUMMARY_COSTS if contents.costed and field[0] in costed]
     summary = filled_view(contents.conditions, (*_SUMMARY, *costs, _COLOR))
     name = contents.data.title
     sections = [
@@ -58,7 +60,7 @@ def sheets(contents: Contents, by_page: Table, facts: Sequence[tuple[str, str]])
             "summary", "Summary", summary,
             heading=name,
             lines=tuple(f"{label}: {value}" for label, value in facts),
-            totals=(*unit_totals(contents), *project_total(contents, ("total_cost", "total_with_markup"))),
+            totals=(*unit_totals(contents), *project_total(contents, _TOTALLED)),
             links=("name", "details") if contents.details and contents.by == "condition" else None,
             targets=tuple(details.condition_targets(contents)),
             counts=not contents.details, sums=() if contents.details else ("total_quantity",),

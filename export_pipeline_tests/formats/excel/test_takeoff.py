@@ -121,3 +121,18 @@ def test_an_empty_project_is_a_sound_workbook(application: Application, tmp_path
     assert openpyxl.load_workbook(path).sheetnames[0] == "Summary"
     facts = read_back(path)
     assert (facts.rows, facts.problems) == (0, ())
+
+
+def test_conditions_without_names_are_listed_and_lead_to_their_measurements(
+    application: Application, tmp_path: Path
+) -> None:
+    project = application.project()
+    page = application.page(application.document(project, "d.pdf"), 3)
+    condition = application.condition(project, "", "area")
+    application.measurement(condition, page, 2.5, unit="SF")
+    path = tmp_path / "b.xlsx"
+    proven(application.layout(project), path)
+    summary = openpyxl.load_workbook(path)["Summary"]
+    (link,) = (cell for row in summary.iter_rows() for cell in row if cell.hyperlink)
+    assert link.hyperlink.location == "'(no name)'!A1"
+    assert summary.cell(link.row - 1, link.column).value == "Condition"

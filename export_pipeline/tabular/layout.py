@@ -223,11 +223,16 @@ class _TableLayout:
         """Return what people read of these columns: without those that have no value in any row, and the
         headers of these.
 
-        Columns that the request chose stay, and those with a total. So does a table without any value.
+        Columns that the request chose stay, those with a total, and one by which groups are compared with
+        those of the previous period. So does a table without any value.
         """
         if self.spec.print is None or is_own_choice(self.data.options):
             return columns, ()
-        empty = {column.name for column in columns if not column.total}.intersection(self._empty_columns)
+        compared = self.spec.group_by[:1] if self.data.previous_groups else ()
+        kept = {column.name for column in columns if column.total}.union(compared)
+        empty = {column.name for column in columns if column.name not in kept}.intersection(
+            self._empty_columns
+        )
         if len(empty) == len(columns):
             return columns, ()
         return (

@@ -140,6 +140,16 @@ def test_groups_of_the_previous_period_stay_where_a_window_has_no_rows() -> None
     assert {*table["comparison by group: this period"]} == {0}
 
 
+def test_groups_of_the_previous_period_stay_where_no_row_of_a_window_has_one() -> None:
+    """Columns without a value are not printed otherwise."""
+    excel = FORMATS["excel"]
+    columns = [column["name"] for column in GROUPED["columns"]]
+    cells = {**CELLS, "status": [None] * 3, "name": [None] * 3}
+    arranged = excel.arrange(grouped(cells, spec={**GROUPED, "print": columns}), excel.options())
+    assert arranged.sheets[2].table.arrow().to_pydict()["group"][::2] == ["A", "Beta", "none"]
+    assert arranged.left_out == ("Name",)
+
+
 def test_groups_are_compared_only_where_those_of_the_previous_period_are_known() -> None:
     excel = FORMATS["excel"]
     for made in (

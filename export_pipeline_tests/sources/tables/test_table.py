@@ -75,7 +75,7 @@ def test_scopes_are_listed_and_others_refused(shop: tuple[str, Tables]) -> None:
     for scope in ("nobody", "s1 ", "' OR ''='", "s\x00", "\ud800", "s%"):
         with pytest.raises(SourceError, match="no such scope"):
             export(url, SPEC, scope)
-    with pytest.raises(SourceError, match="give a scope"):
+    with pytest.raises(SourceError, match="items needs a scope: an id of shops"):
         export(url, SPEC)
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles what it imports
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # as the units have it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import sqlalchemy as sa

@@ -126,7 +126,7 @@ def plan_workbook(layout: Layout, *, plain: bool = False) -> WorkbookPlan:
         first_names[index].append(made[0].name)
         if len(made) > 1:
             plan.warnings.append(
-                f"{made[0].title!r} has more rows than a sheet holds; it goes on in "
+                f"{made[0].title or made[0].name!r} has more rows than a sheet holds; it goes on in "
                 + ", ".join(repr(sheet.name) for sheet in made[1:])
             )
 

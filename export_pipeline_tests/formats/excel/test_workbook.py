@@ -291,6 +291,17 @@ def test_rows_past_the_last_row_of_a_sheet_go_on_in_the_next(
     assert (facts.rows, facts.totals, facts.problems) == (40, {"n": 780.0}, ())
 
 
+def test_a_plain_workbook_names_the_sheet_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sheets have no titles."""
+    monkeypatch.setattr(plan, "MAX_ROWS", 20)
+    data = table(NUMBERS, {"k": ["SF"] * 30, "n": [0.0] * 30})
+    made = layout(Section("s", "Data", data, counts=True))
+    rendered = write(made, tmp_path / "b.xlsx", {"layout": "plain"})
+    assert rendered.warnings == ["'Data' has more rows than a sheet holds; it goes on in 'Data (part 2)'"]
+
+
 def test_totals_do_not_sum_columns_that_hold_texts(tmp_path: Path) -> None:
     path = tmp_path / "b.xlsx"
     columns = (Column("k", "Key", Kind.ENUM), Column("n", "N", Kind.DECIMAL))

@@ -13,7 +13,8 @@ _NICENESS = 10
 def yield_to_small_runs(rows: int) -> None:
     """Lower the priority of this thread, and of threads that it starts later, if it exports many rows.
 
-    On Linux priority belongs to a thread, so the one that renews the run's lease keeps its own. Processes of
+    On Linux priority belongs to a thread, so the one that renews the run's lease in this step keeps its own.
+    Those of later steps have the lower one, which is enough for the milliseconds that they need. Processes of
     small runs then get nine tenths of a core that both want; without them nothing changes. The thread cannot
     get its priority back, so the process must end with the run, as it does under every run launcher.
     """

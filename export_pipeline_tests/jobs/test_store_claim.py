@@ -316,7 +316,9 @@ def test_a_copy_with_the_same_inode_is_told(
     migrate(f"sqlite:///{tmp_path}/original.db")
     shutil.copyfile(tmp_path / "original.db", tmp_path / "copy.db")
     stat, of_original = Path.stat, (tmp_path / "original.db").stat()
-    monkeypatch.setattr(Path, "stat", lambda self: of_original if self.suffix == ".db" else stat(self))
+    monkeypatch.setattr(
+        Path, "stat", lambda self, **how: of_original if self.suffix == ".db" else stat(self, **how)
+    )
     with Ledger(f"sqlite:///{tmp_path}/original.db") as original:
         claim(original, store)
     with Ledger(f"sqlite:///{tmp_path}/copy.db") as copied:

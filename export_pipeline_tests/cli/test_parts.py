@@ -142,6 +142,7 @@ def test_workbooks_in_parts_are_plain_and_hold_each_row_once(
     assert [row for part in parts for row in part[1:]] == rows[1:]
     usual = json.loads((store / f"{whole['file_key']}.manifest.json").read_text())
     assert (manifest["rows"], manifest["totals"]) == (1000, usual["totals"])
+    assert manifest["options"]["excel_layout"] == "plain"
     assert command("verify", made["file_key"]).code == 0
 
 

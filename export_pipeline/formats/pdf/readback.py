@@ -22,8 +22,13 @@ from export_pipeline.formats.pdf.sums import PrintedSum
 from export_pipeline.formats.pdf.syntax import are_operators
 
 _ROW = b"/Row BMC"
-_CELL = r"\A(?P<column>[^ ]+) BMC [^<]*<(?P<digits>[0-9A-F]*)>Tj EMC"
-_PIECE = re.compile(rb"/(Sum|More)\.([^ ]+) BMC [^<]*<([0-9A-F]*)>Tj EMC")
+_CELL = r"\A(?P<column>[^ ]+) (?:BMC|1>>BDC) [^<]*<(?P<digits>[0-9A-F]*)>Tj[ \n]EMC"
+"""A number, and its column in the name of its mark; in a tagged file in the mark of the cell. What stands for
+a missing value there is not found, and adds nothing.
+"""
+_PIECE = re.compile(
+    rb"/(Sum|More)\.([^ ]+) (?:BMC|1>>BDC) [^<]*<([0-9A-F]*)>Tj(?: [0-9. ]+ rg)?(?:[ \n]EMC|\n(?=/More))"
+)
 _MAPPED = re.compile(rb"<((?:[0-9A-Fa-f]{2}){1,2})>\s*<([0-9A-Fa-f]*)>")
 _TRUETYPE = b"\x00\x01\x00\x00"
 _NO_FONT = b"\n/ 0 Tf \n"

@@ -21,7 +21,7 @@ from export_pipeline.formats.pdf.cells import print_cells
 from export_pipeline.formats.pdf.columns import Slot, Strip
 from export_pipeline.formats.pdf.font import SHORT_CODES, hex_codes, hex_pairs
 from export_pipeline.formats.pdf.objects import name
-from export_pipeline.formats.pdf.structure import ARTIFACT, LINK_MARK, MARK
+from export_pipeline.formats.pdf.structure import ARTIFACT, LINK_MARK, MARK, SUM_MARK
 from export_pipeline.formats.pdf.style import CELL, INK, LEADING, LINK, MISSING, PAD_Y
 from export_pipeline.formats.pdf.text import Glyphs, string_buffers
 from export_pipeline.formats.pdf.typeset import Typesetter
@@ -50,34 +50,42 @@ class Cells:
 
 @dataclass(slots=True)
 class SetColumn:
-    """A column's lines, the start of each (x, from the table's left edge), its marks and color, what begins
-    each cell in a tagged document, and the mask of missing values.
+    """A column's lines, ready to print.
+
+    Attributes:
+        slot: Its place on the page.
+        lines: The lines of its cells.
+        x: Start of each line, from the table's left edge.
+        openings, closings: Marks and color around the first line of a cell, and around each other one.
+        marks: In a tagged document, what begins a cell, and what begins the rest of one on another page.
+        missing: Mask of missing values.
     """
 
     slot: Slot
     lines: Lines
     x: Ints
-    opening: tuple[str, str]
-    closing: str
-    mark: bytes
+    openings: tuple[str, str]
+    closings: tuple[str, str]
+    marks: tuple[bytes, bytes]
     missing: NDArray[np.bool_] | None
 
     def enclose(self, row: int, is_first: bool) -> tuple[bytes, bytes]:
         """Return what stands before and after the first line, or another one, of a row's cell."""
-        opening, closing = self.opening[not is_first], self.closing
+        opening, closing = self.openings[not is_first], self.closings[not is_first]
         if self.missing is not None and self.missing[row]:
             opening, closing = f"{opening}{_PALE}", f"{closing}{_DARK}"
         return opening.encode(), closing.encode()
 
     def enclose_all(self) -> tuple[pa.Array | str, pa.Array | str]:
         """Return what stands before and after each line."""
-        opening: pa.Array | str = self.opening[0]
-        closing: pa.Array | str = self.closing
+        opening: pa.Array | str = self.openings[0]
+        closing: pa.Array | str = self.closings[0]
         lines = self.lines
-        if self.opening[0] != self.opening[1] and self.x.size > len(lines.first) - 1:
-            goes_on = np.ones(self.x.size, bool)
-            goes_on[lines.first[:-1]] = False
-            opening = pc.if_else(booleans(goes_on), self.opening[1], self.opening[0])
+        if self.openings[0] != self.openings[1] and self.x.size > len(lines.first) - 1:
+            is_first = np.zeros(self.x.size, bool)
+            is_first[lines.first[:-1]] = True
+            opening = pc.if_else(booleans(is_first), *self.openings)
+            closing = pc.if_else(booleans(is_first), *self.closings)
         if self.missing is not None:
             pale = booleans(np.repeat(self.missing, lines.counts))
             opening = join(opening, pc.if_else(pale, _PALE, ""))
@@ -120,7 +128,7 @@ class StripRows:
         for column in self.columns:
             first, stop = int(column.lines.first[row]), int(column.lines.first[row + 1])
             if self.tagged:
-                pieces.append(column.mark)
+                pieces.append(column.marks[begin > 0])
             for line in range(first + begin, min(first + end, stop)):
                 low, high = column.lines.bounds[line : line + 2]
                 x, y = int(column.x[line]), -(line - first - begin) * LEADING
@@ -209,15 +217,20 @@ class RowSetter:
             flush = np.repeat(lines.rtl, lines.counts)
             full = _full_widths(self._typesetter, lines)
             x[flush] += slot.width + (-full * CELL // 1000)[flush]
-        opening, closing = ("", ""), ""
+        openings, closings = ("", ""), ("", "")
+        mark = rest = ARTIFACT if not first else LINK_MARK if slot.index == self._link else MARK
         if slot.index == self._link:
-            opening, closing = (f"{LINK.decode()} ",) * 2, f" {INK.decode()}"
+            openings, closings = (f"{LINK.decode()} ",) * 2, (f" {INK.decode()}",) * 2
         if first and slot.index in self._marks.sums:
-            label = name(self._marks.sums[slot.index]).decode()[1:]
-            opening = (f"/Sum.{label} BMC ", f"/More.{label} BMC ")
-            closing = " EMC"
-        mark = ARTIFACT if not first else LINK_MARK if slot.index == self._link else MARK
-        return SetColumn(slot, lines, x, opening, closing, mark, batch[slot.index].missing)
+            label = name(self._marks.sums[slot.index])[1:]
+            openings, closings = (
+                (f"/Sum.{label.decode()} BMC ", f"/More.{label.decode()} BMC "),
+                (" EMC",) * 2,
+            )
+            if self._tagged and mark == MARK:
+                mark = SUM_MARK % label
+                openings, closings = ("", openings[1]), ("", closings[1])
+        return SetColumn(slot, lines, x, openings, closings, (mark, rest), batch[slot.index].missing)
 
 
 def _full_widths(typesetter: Typesetter, lines: Lines) -> Ints:
@@ -236,7 +249,7 @@ def _content(
     last_count = np.ones(heights.size, np.int64)
     for column in columns:
         cells = _cells(column, last_x, last_count, is_short)
-        pieces += [column.mark.decode(), *cells, "EMC\n"] if tagged else cells
+        pieces += [column.marks[0].decode(), *cells, "EMC\n"] if tagged else cells
         last_x = column.x[column.lines.first[1:] - 1]
         last_count = column.lines.counts
     pieces += ["EMC " if marked else "", _numbers(-last_x), " "]

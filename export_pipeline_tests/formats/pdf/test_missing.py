@@ -75,3 +75,19 @@ def test_a_missing_value_is_pale_beside_links_and_in_rows_taller_than_a_page(
     pale = MISSING.decode()[:-3]
     assert (colors["N/A"], colors["none"], colors["x"]) == (pale, pale, INK.decode()[:-3])
     assert colors["y"] == LINK.decode()[:-3]
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("null", ["N/A", "not known at all, or not yet, or not to be seen by anybody"])
+def test_missing_numbers_between_others_add_nothing(tmp_path: Path, tagged: bool, null: str) -> None:
+    columns = (Column("t", "T", Kind.TEXT), *(Column(name, name, Kind.DECIMAL, null=null) for name in "ab"))
+    numbers = [None if row % 3 == 1 else Decimal(row) / 4 for row in range(300)]
+    data = {"t": ["some words of a text " * 5] * 300, "a": numbers, "b": numbers[::-1]}
+    path = tmp_path / "numbers.pdf"
+    table = Table.of("t", columns, pa.table(data))
+    write(path, layout(Section("t", "T", table, counts=True, sums=("a", "b"))), {"tagged": tagged})
+    total = float(sum(number for number in numbers if number is not None))
+    assert readback.read_back(path) == FileFacts(300, {"a": total, "b": total})
+    with pikepdf.open(path) as file:
+        content = b"".join(part.read_bytes() for part in file.pages[0].obj.Contents)
+    assert (b"/More.a BMC" in content) is (len(null) > 9)

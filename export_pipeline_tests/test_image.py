@@ -98,6 +98,7 @@ def _context(folder: Path) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
+        (folder / name).chmod(0o600)  # as a checkout under a umask of 077 has it
     for name in (".env", "deploy/.env", "export_pipeline/.env.local", "store/file.csv", "dagster_home/x.db"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(_SECRET)

@@ -175,8 +175,6 @@ def describe_file(
     changed = Counter(data.changed)
     changed.update(rendered.changed)
     choices = dataset.choices(data.options)
-    # Those of an export in parts may differ from the request's.
-    used = {f"{format.prefix}_{name}": value for name, value in rendering.options.model_dump().items()}
     if data.window and cadence == ON_DEMAND:
         choices["window"] = data.window.period()
     proof = rendering.proof
@@ -202,7 +200,7 @@ def describe_file(
         preview=tuple(_preview(table)),
         totals=dict(_total(proof.amount(name), name, rendering.facts) for name in proof.totals),
         private_totals=frozenset(amount.column for amount in proof.amounts.values() if amount.is_private),
-        options={name: used.get(name, value) for name, value in data.options.items()},
+        options=dict(data.options),
         choices=choices,
         snapshot_at=data.snapshot_at,
         run_id=run_id,

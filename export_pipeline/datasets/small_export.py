@@ -97,10 +97,9 @@ def render_small(
         StoreError: the store cannot be used.
     """
     layout = lay_out(data)
+    if parts := limits_of(data.options, format):
+        data = replace(data, options=format.options_of_parts(data.options))
     options = format.options_of(data.options)
-    parts = limits_of(data.options, format)
-    if parts:
-        options = format.options_of_parts(options)
     max_bytes = min(MAX_FILE_BYTES, (parts and parts.max_bytes) or MAX_FILE_BYTES)
     proof = format.proof(layout, options)
     started = time.monotonic()

@@ -136,9 +136,9 @@ class Format(ABC, Generic[OptionsT]):
         """Return an export's layout as this format shows it."""
         return layout.arrange(layout, self.presentation(options)) if layout.arrange else layout
 
-    def options_of_parts(self, options: OptionsT) -> OptionsT:
-        """Return the options for an export in parts: by default the same."""
-        return options
+    def options_of_parts(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's options for an export in parts: by default the same."""
+        return dict(request)
 
     def share(self, layout: Layout, start: int, stop: int) -> Layout:
         """Return an arranged layout with the rows from position `start` up to `stop` only, for a part."""

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -153,10 +154,9 @@ def render_op(format: Format[Any]) -> dg.OpDefinition:
                 store: Store = context.resources.store.open()
                 for number, data in enumerate(exports):
                     layout = lay_out(data)
+                    if limits := limits_of(data.options, format):
+                        data = replace(data, options=format.options_of_parts(data.options))
                     options = format.options_of(data.options)
-                    limits = limits_of(data.options, format)
-                    if limits:
-                        options = format.options_of_parts(options)
                     proof = format.proof(layout, options)
                     report(f"Rendering {format.name}", number, len(exports))
                     started = time.monotonic()

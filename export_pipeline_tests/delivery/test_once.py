@@ -192,7 +192,7 @@ def test_a_mail_that_kills_its_senders_comes_to_an_end(exports: Exports) -> None
         queue.recover_mails(exports.engine)
     assert queue.claim_mail(exports.engine) is None
     assert exports.statuses(job) == {"a@example.org": "failed"}
-    assert "has ended before" in exports.reason(job)
+    assert "ended before they sent it" in exports.reason(job)
 
 
 def _delivered(server: MailServer) -> list[str]:

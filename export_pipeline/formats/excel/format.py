@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from export_pipeline.core.layout import Content, Layout, Presentation
 from export_pipeline.formats.base import FileFacts, Format, Rendered
@@ -35,9 +36,9 @@ class Excel(Format[ExcelOptions]):
             proves_charts=True,
         )
 
-    def options_of_parts(self, options: ExcelOptions) -> ExcelOptions:
-        """Return the options for a plain workbook: totals and charts would be those of all parts."""
-        return options.model_copy(update={"layout": "plain"})
+    def options_of_parts(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options for plain workbooks: totals and charts would be those of all parts."""
+        return {**request, f"{self.prefix}_layout": "plain"}
 
     def share(self, layout: Layout, start: int, stop: int) -> Layout:
         (section,) = (section for section in layout.sheets if section.counts)

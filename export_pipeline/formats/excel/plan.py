@@ -136,7 +136,7 @@ def plan_workbook(layout: Layout, *, plain: bool = False) -> WorkbookPlan:
         if section.targets is not None and targets:
             targets = tuple(None if place is None else targets[place] for place in section.targets)
         plan.sections.append(SectionPlan(section, tuple(sheets[index]), targets))
-    if plan.warnings:
+    if plan.warnings and not plain:  # importers read the first sheet
         plan.sections.insert(0, _index(index_name, [sheet for made in sheets for sheet in made]))
     return plan
 

@@ -294,12 +294,15 @@ def test_rows_past_the_last_row_of_a_sheet_go_on_in_the_next(
 def test_a_plain_workbook_names_the_sheet_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its sheets have no titles."""
+    """Its sheets have no titles, and importers read the first one, so there is no index."""
     monkeypatch.setattr(plan, "MAX_ROWS", 20)
     data = table(NUMBERS, {"k": ["SF"] * 30, "n": [0.0] * 30})
     made = layout(Section("s", "Data", data, counts=True))
     rendered = write(made, tmp_path / "b.xlsx", {"layout": "plain"})
     assert rendered.warnings == ["'Data' has more rows than a sheet holds; it goes on in 'Data (part 2)'"]
+    book = openpyxl.load_workbook(tmp_path / "b.xlsx")
+    assert book.sheetnames == ["Data", "Data (part 2)"]
+    assert [sheet["A1"].value for sheet in book] == ["Key", "Key"]
 
 
 def test_totals_do_not_sum_columns_that_hold_texts(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ _USER = 999
 _NOT_HERE = re.compile(
     "operation not permitted|failed to fetch|could not resolve|connection (?:refused|timed out)", re.I
 )
-"""What a machine says that forbids to build, or that reaches no packages."""
+"""Errors of a machine that forbids to build, or that reaches no packages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import stat
@@ -155,5 +156,9 @@ def test_the_image_makes_private_files(tmp_path: Path) -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     assert all("entrypoint" not in service for service in services.values())
     made = tmp_path / "a b"
-    subprocess.run([*json.loads(entry), sys.executable, "-c", f"open({str(made)!r}, 'w')"], check=True)
+    command = [*json.loads(entry), sys.executable, "-c", f"open({str(made)!r}, 'w')"]
+    path = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the image's python is on its PATH
+    )
+    subprocess.run(command, env={**os.environ, "PATH": path}, check=True)
     assert stat.filemode(made.stat().st_mode) == "-rw-------"

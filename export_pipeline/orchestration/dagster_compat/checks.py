@@ -54,10 +54,7 @@ def report_check(
     Args:
         key: Key of the file, which its materialization names.
     """
-    of_partition = _materializations_of(result, partition)
-    records = instance.fetch_materializations(of_partition, limit=_LOOKED_AT).records
-    of_file = (one for one in records if one.asset_materialization and _names(one.asset_materialization, key))
-    record = next(of_file, None)
+    record = _materialization_of(instance, _materializations_of(result, partition), key)
     if record is None:
         return
     results, events = AssetCheckExecutionsTable, SqlEventLogStorageTable
@@ -90,7 +87,23 @@ def has_check_result(instance: dg.DagsterInstance, asset_key: dg.AssetKey, key: 
         return connection.execute(known.limit(1)).first() is not None
 
 
-_LOOKED_AT = 500
+_PAGE, _PAGES = 10, 50
+
+
+def _materialization_of(
+    instance: dg.DagsterInstance, of_partition: dg.AssetRecordsFilter, key: str
+) -> dg.EventLogRecord | None:
+    """Return the record of the materialization that names a file, one of the newest; None if there is none."""
+    cursor = None
+    for _ in range(_PAGES):
+        page = instance.fetch_materializations(of_partition, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            if record.asset_materialization and _names(record.asset_materialization, key):
+                return record
+        if not page.has_more:
+            break
+        cursor = page.cursor
+    return None
 
 
 def _names(materialization: dg.AssetMaterialization, key: str) -> bool:

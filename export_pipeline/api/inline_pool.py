@@ -112,24 +112,29 @@ class ExportPool:
             Names or mail addresses by scope.
 
         Raises:
-            SourceUnavailableError: the database is unavailable, takes too long, or the process dies.
+            SourceUnavailableError: the database is unavailable, takes too long, also for the questions before,
+                or the process dies.
             SourceError: the tables differ from their declaration.
         """
-        with self._reading:
-            try:
-                if self._reader is not None and self._reader.connection.poll():
-                    self._end_reader()  # it died while it had nothing to do
-                self._reader = self._reader or self._start()
-                self._reader.connection.send(question)
-                if not self._reader.connection.poll(SCOPES_SECONDS + _READER_SECONDS):
-                    raise SourceUnavailableError(f"No scopes could be read within {SCOPES_SECONDS:g} s.")
-                answer: Mapping[str, Any] | Exception = self._reader.connection.recv()
-            except (EOFError, OSError, InlineError) as error:
-                self._end_reader()
-                raise SourceUnavailableError(f"The process that reads scopes was ended: {error}") from error
-            except BaseException:
-                self._end_reader()
-                raise
+        longest = SCOPES_SECONDS + _READER_SECONDS
+        if not self._reading.acquire(timeout=longest):
+            raise SourceUnavailableError(f"Scopes of another dataset were being read for {longest:g} s.")
+        try:
+            if self._reader is not None and self._reader.connection.poll():
+                self._end_reader()  # it died while it had nothing to do
+            self._reader = self._reader or self._start()
+            self._reader.connection.send(question)
+            if not self._reader.connection.poll(longest):
+                raise SourceUnavailableError(f"No scopes could be read within {SCOPES_SECONDS:g} s.")
+            answer: Mapping[str, Any] | Exception = self._reader.connection.recv()
+        except (EOFError, OSError, InlineError) as error:
+            self._end_reader()
+            raise SourceUnavailableError(f"The process that reads scopes was ended: {error}") from error
+        except BaseException:
+            self._end_reader()
+            raise
+        finally:
+            self._reading.release()
         if isinstance(answer, Exception):
             raise answer
         return answer

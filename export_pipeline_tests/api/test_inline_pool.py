@@ -78,6 +78,18 @@ def test_a_process_that_does_not_answer_is_ended(
     assert set(pool.ask_source(asked)) == set(accounts)
 
 
+def test_a_question_waits_no_longer_for_that_of_another_dataset(
+    pool: ExportPool, declared: Mapping[str, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inline_pool, "SCOPES_SECONDS", 0.1)
+    monkeypatch.setattr(inline_pool, "_READER_SECONDS", 0.1)
+    with (
+        pool._reading,
+        pytest.raises(SourceUnavailableError, match=r"another dataset were being read for 0\.2 s"),
+    ):
+        pool.ask_source(question(declared["records"]))
+
+
 def test_scopes_of_a_bundle_are_read_too(
     settings: Settings, declared: Mapping[str, Dataset], warm_workers: None, tmp_path: Path
 ) -> None:

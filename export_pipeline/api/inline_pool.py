@@ -112,7 +112,7 @@ class ExportPool:
             Names or mail addresses by scope.
 
         Raises:
-            SourceUnavailableError: the database is unavailable, takes too long, also for the questions before,
+            SourceUnavailableError: the database is unavailable, or it or an earlier question takes too long,
                 or the process dies.
             SourceError: the tables differ from their declaration.
         """

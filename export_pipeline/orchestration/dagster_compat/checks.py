@@ -93,7 +93,7 @@ _PAGE, _PAGES = 10, 50
 def _materialization_of(
     instance: dg.DagsterInstance, of_partition: dg.AssetRecordsFilter, key: str
 ) -> dg.EventLogRecord | None:
-    """Return the record of the materialization that names a file, one of the newest; None if there is none."""
+    """Return the record of the materialization that names a file; None if none of the newest does."""
     cursor = None
     for _ in range(_PAGES):
         page = instance.fetch_materializations(of_partition, limit=_PAGE, cursor=cursor)
